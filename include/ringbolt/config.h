@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration: one YAML file becomes one immutable `struct config`. Everything in it is resolved
+// (paths absolute, addresses parsed, names of upstreams turned into indices) and within its range, so the
+// rooms that read it check nothing again.
+//
+// Whatever is wrong is collected in a `struct report`, all of it in one run, each line as `FILE:LINE:COLUMN:
+// what is wrong, and what would be right`. Keys kept for features that this version does not have are refused
+// by name.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "ringbolt/log.h"
+
+// A place in a configuration file; line and column count from 1. line 0: no place (the command line).
+struct config_where {
+    unsigned line;
+    unsigned column;
+};
+
+struct config_address {
+    struct sockaddr_storage socket; // AF_INET, AF_INET6 or AF_UNIX; `*:PORT` is [::] with IPV6_V6ONLY off
+    socklen_t length;
+    char *text; // as it was written; of a server found by its name the address that was found, "192.0.2.1:80"
+};
+
+struct config_certificate {
+    char *chain; // absolute path, PEM: the certificate first, then its intermediates
+    char *key;   // absolute path, PEM
+    struct config_where chain_where;
+    struct config_where key_where;
+};
+
+enum config_tls_version { CONFIG_TLS12 = 0x0303, CONFIG_TLS13 = 0x0304 };
+
+struct config_tls {
+    enum config_tls_version version_min; // default CONFIG_TLS12
+    enum config_tls_version version_max; // default CONFIG_TLS13; never below version_min
+    struct config_certificate *certificates;
+    size_t certificate_count; // 1 or more, except for a development listener (config_quick without files)
+    char **alpn;              // protocol names in our order of preference, each 1 to 255 bytes
+    size_t alpn_count;        // 0: ALPN is not answered
+    struct config_where where;
+};
+
+struct config_listener {
+    char *name;                    // default: the address as written
+    struct config_address address; // port 0: the kernel chooses one
+    struct config_tls tls;
+    size_t upstream; // index into config.upstreams
+    struct config_where where;
+};
+
+struct config_server {
+    struct config_address address; // a host name has become one server for each of its addresses
+};
+
+struct config_upstream {
+    char *name;
+    struct config_server *servers;
+    size_t server_count; // 1 or more
+    struct config_where where;
+};
+
+enum config_ktls { CONFIG_KTLS_AUTO, CONFIG_KTLS_OFF, CONFIG_KTLS_REQUIRED };
+
+// Times are at most 365 days, and those in `timeouts` at least 1 ms; sizes are at most 2^63 - 1 bytes.
+struct config {
+    char *file;       // absolute path, or "command line"
+    unsigned workers; // 1 to 1024; `auto` has become the number of CPUs this process may use
+    char *user; // NULL: `ringbolt` if that account exists, else `nobody` (only used when started as root)
+    struct config_where user_where;
+    uint64_t shutdown_timeout_ns; // default 30 s
+    struct {
+        enum log_level level;   // default LOG_INFO
+        enum log_format format; // default LOG_TEXT
+        bool access;            // default true: one line a connection
+    } log;
+    struct {
+        enum config_ktls transmit; // default auto
+        enum config_ktls receive;  // default auto
+        uint64_t offload_after;    // bytes of plaintext before a direction moves into the kernel; default 0
+    } ktls;
+    struct {
+        unsigned connections; // at once, all workers together; 1 to 10,000,000, default 100,000
+        uint64_t memory;      // bytes of relay buffers, all workers together; at least 1 MiB for each worker,
+                              // default 256 MiB or that, whichever is more
+    } limits;
+    struct {
+        uint64_t handshake_ns;   // default 10 s
+        uint64_t connect_ns;     // default 10 s, for each server tried
+        uint64_t idle_ns;        // default 5 min without a byte in either direction
+        uint64_t half_closed_ns; // default 30 s without a byte after one direction has ended
+    } timeouts;
+    struct config_listener *listeners;
+    size_t listener_count; // 1 or more
+    struct config_upstream *upstreams;
+    size_t upstream_count; // 1 or more
+};
+
+// What is wrong, collected.
+struct report_line {
+    char *text; // a whole line without its newline
+    struct config_where where;
+};
+
+struct report {
+    char *file; // what stands ahead of each line; owned
+    struct report_line *lines;
+    size_t count;
+};
+
+// file is copied; NULL means lines that hold only the text. Aborts on no memory: nothing runs yet.
+void report_init(struct report *report, const char *file);
+void report_finish(struct report *report);
+
+// Adds one line, formatted `FILE:LINE:COLUMN: TEXT`; without a place (line 0) `FILE: TEXT`. The text says
+// what is wrong and what would be right, without a full stop. An identical line is not added twice. Control
+// characters in it are escaped, and what makes it very long is cut off.
+void report_add(struct report *report, struct config_where where, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// Writes the lines to `to`. They are sorted by place at any time.
+void report_print(struct report *report, FILE *to);
+
+// Reads the file at `path`. On success 0 and *ret is the configuration, the caller's until config_destroy().
+// On failure -EINVAL (or -errno when the file could not be read), *ret untouched, and report holds why.
+// Certificate and key files are not opened here: see tls.h (material_load), which adds to the same report.
+int config_load(const char *path, struct config **ret, struct report *report);
+
+// The same from memory; relative paths are taken from `directory` (absolute). For the fuzzer and the tests.
+int config_parse(const char *text, size_t length, const char *directory, struct config **ret,
+                 struct report *report);
+
+// The configuration of `ringbolt run --listen ADDR --to ADDR [--cert FILE --key FILE]`: everything else at
+// its default. chain and key are both given or both NULL; with NULL the listener has no certificate files
+// (certificate_count 0) and the caller makes a development certificate. Errors as config_load().
+int config_quick(const char *listen, const char *to, const char *chain, const char *key, struct config **ret,
+                 struct report *report);
+
+// NULL is accepted.
+void config_destroy(struct config *config);
+
+// Parses `HOST:PORT`, `[V6]:PORT`, `*:PORT` or `unix:/path` without looking a name up: HOST is a numeric
+// address, or `localhost` for 127.0.0.1. 0, or -EINVAL with *ret_why (static text) saying what is wrong and
+// what would be right. ret->text is allocated (free() it).
+int config_address_parse(const char *text, struct config_address *ret, const char **ret_why);
+
+// `500ms`, `10s`, `5m`, `2h`, `1d` → nanoseconds; `64k`, `1m`, `2g` or plain bytes → bytes. 0, or -EINVAL or
+// -ERANGE.
+int config_time_parse(const char *text, uint64_t *ret_ns);
+int config_size_parse(const char *text, uint64_t *ret_bytes);

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The proxy of one worker: its listeners and its connections, on a ring. It does not loop and does not sleep: the
+// worker hands it completions (by running their handlers) and time.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ringbolt/buffer.h"
+#include "ringbolt/config.h"
+#include "ringbolt/record.h"
+#include "ringbolt/ring.h"
+#include "ringbolt/timer.h"
+#include "ringbolt/tls.h"
+
+struct proxy;
+
+struct proxy_setup {
+    const struct config *config;
+    const struct record_probe *probe;
+    struct tls_context **contexts; // config->listener_count of them
+    const int *listeners;          // as many listening sockets; stay the caller's
+    struct ring *ring;
+    struct buffer_pool *pool;
+    unsigned seed; // where round robin begins: differs between workers
+    // Told and asked by the proxy; `connections_elsewhere` gives what the other workers hold now, for limits.connections.
+    void *owner;
+    unsigned (*connections_elsewhere)(void *owner);
+    void (*connections_changed)(void *owner, unsigned live);
+    void (*connection_started)(void *owner);
+    void (*handshake_failed)(void *owner);
+};
+
+// NULL when there is no memory. Everything in *setup must outlive it. now_ns is the monotonic clock.
+struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns);
+// Only when proxy_idle(). NULL is accepted.
+void proxy_destroy(struct proxy *proxy);
+
+// Starts accepting.
+void proxy_start(struct proxy *proxy);
+// Accepts what already waits in the accept queues, then no more; what is live goes on.
+void proxy_drain(struct proxy *proxy);
+// Ends every connection; each client gets an alert if it reads, none a clean end.
+void proxy_stop(struct proxy *proxy);
+// True after proxy_drain() or proxy_stop() when no connection is left and no operation is in flight.
+bool proxy_idle(const struct proxy *proxy);
+
+// Sets the time that handlers run by; call it after each wait, before running completions.
+void proxy_time(struct proxy *proxy, uint64_t now_ns);
+// Runs expired timers and what waited for buffers; call it after the completions were run.
+void proxy_tick(struct proxy *proxy);
+// How long the worker may wait for completions; UINT64_MAX for ever.
+uint64_t proxy_wait_ns(const struct proxy *proxy, uint64_t now_ns);
+
+unsigned proxy_connection_count(const struct proxy *proxy);

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The system calls on sockets that are not io_uring operations, in one place so that the simulation can replace them.
+#pragma once
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+// A non-blocking, close-on-exec stream socket. The descriptor or -errno.
+int socket_open(int family);
+// accept4(2), non-blocking. The descriptor or -errno; -EAGAIN: nobody waits.
+int socket_accept(int fd);
+// TCP_NODELAY on; a no-op on unix sockets. Never fails: what it can't set makes a connection slower, not wrong.
+void socket_prepare(int fd);
+// shutdown(SHUT_WR). 0 or -errno.
+int socket_shutdown(int fd);
+// Bytes that were sent and that the peer has not acknowledged (SIOCOUTQ); 0 when that can't be told.
+unsigned socket_unsent(int fd);
+// Takes the error that the socket holds for its next operation (SO_ERROR). Kernel TLS leaves one there after a record that did
+// not authenticate, and it would fail the alert that answers it.
+void socket_clear_error(int fd);
+// Close. With reset, TCP sends RST in place of FIN and what is still queued is dropped (SO_LINGER 0). fd < 0 is harmless.
+void socket_close(int fd, bool reset);
+// Reads into a scratch area, dropping what comes (records of kernel TLS of any type too): bytes dropped, 0 at end of
+// file, -errno; -EAGAIN: nothing there.
+int socket_discard(int fd);
+// "203.0.113.7:51234", "[2001:db8::1]:443", "unix:/path" or "unix" into text[size].
+#define SOCKET_TEXT_SIZE 128
+void socket_peer_text(int fd, char *text, size_t size);

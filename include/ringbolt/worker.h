@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// A worker: one process, one ring, one thread. Forked by the master (no exec), it inherits configuration,
+// material and its own listening sockets, drops its privileges, serves, and exits.
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ringbolt/config.h"
+#include "ringbolt/record.h"
+#include "ringbolt/tls.h"
+
+// One message each way is one byte on the channel, a SOCK_SEQPACKET pair. End of file on it: the other side is gone;
+// a worker then exits at once.
+enum worker_message {
+    WORKER_READY = 'R', // worker → master: it accepts connections
+    WORKER_DRAIN = 'D', // master → worker: accept no more, finish what is live, exit 0
+    WORKER_STOP = 'S',  // master → worker: end every connection now, exit 0
+};
+
+// One worker's counters, in memory shared with the master and the other workers. Written by that worker alone.
+struct worker_counters {
+    _Atomic uint64_t connections_live; // now; the master zeroes it when the worker has died
+    _Atomic uint64_t connections_total;
+    _Atomic uint64_t handshakes_failed;
+    char padding[40]; // a cache line each: nobody shares one
+};
+
+struct worker_setup {
+    unsigned index; // 0-based
+    const struct config *config;
+    const struct material *material;
+    const uint8_t *ticket_keys; // TICKET_KEYS_SIZE
+    const struct record_probe *probe;
+    const int
+        *listeners; // config->listener_count listening sockets, this worker's own of each SO_REUSEPORT group
+    int channel;
+    struct worker_counters *counters; // config->workers of them
+    uid_t uid;                        // whom to become; (uid_t)-1: stay who we are
+    gid_t gid;
+};
+
+// Serves until told to end. Returns the exit status: 0 after a drain or a stop, 1 when it could not start (already said
+// in the log).
+int worker_run(const struct worker_setup *setup);

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line's words: options in, help and results out. What is done with them is main.c's.
+#pragma once
+
+#include <stdbool.h>
+
+#include "ringbolt/config.h"
+
+enum cli_status {
+    CLI_OK = 0,
+    CLI_FAILED = 1,
+    CLI_USAGE = 2,
+    CLI_CONFIG = 3,
+};
+
+enum cli_command {
+    CLI_RUN,
+    CLI_CHECK,
+    CLI_PROBE,
+    CLI_VERSION,
+    CLI_HELP,
+};
+
+// Texts point into argv.
+struct cli_options {
+    enum cli_command command;
+    const char *help_topic; // CLI_HELP: a command's name, NULL: all of it
+    const char *file;       // run and check; NULL: run by --listen and --to
+    const char *listen;
+    const char *to;
+    const char *cert;
+    const char *key;
+    const char *dev_ca;
+    unsigned workers; // 0: not given
+    bool has_ktls;
+    enum config_ktls ktls;
+    bool json;
+};
+
+// CLI_OK and *ret, or CLI_USAGE: what is wrong was written to standard error.
+enum cli_status cli_parse(int argc, char **argv, struct cli_options *ret);
+
+// Writes a command's help, or the whole program's, to standard output.
+void cli_print_help(const char *topic);
+void cli_print_version(void);
+// `FILE: ok` and what the configuration is.
+void cli_print_check(const char *file, const struct config *config);
+// What kernel and OpenSSL can do, found out now.
+void cli_print_probe(bool json);
+
+// Ends standard output: `status`, or CLI_FAILED when not all of it could be written.
+enum cli_status cli_finish(enum cli_status status);

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options in: getopt for each command, and what getopt cannot know.
+#include "cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_FILE "/etc/ringbolt/ringbolt.yaml"
+#define WORKERS_MAX  1024
+
+enum {
+    OPTION_LISTEN = 256,
+    OPTION_TO,
+    OPTION_CERT,
+    OPTION_KEY,
+    OPTION_DEV_CA,
+    OPTION_WORKERS,
+    OPTION_KTLS,
+    OPTION_JSON
+};
+
+static const struct option run_options[] = {
+    {"config", required_argument, NULL, 'c'},
+    {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"to", required_argument, NULL, OPTION_TO},
+    {"cert", required_argument, NULL, OPTION_CERT},
+    {"key", required_argument, NULL, OPTION_KEY},
+    {"dev-ca", required_argument, NULL, OPTION_DEV_CA},
+    {"workers", required_argument, NULL, OPTION_WORKERS},
+    {"ktls", required_argument, NULL, OPTION_KTLS},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+static const struct option check_options[] = {
+    {"config", required_argument, NULL, 'c'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+static const struct option probe_options[] = {
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+static const struct {
+    const char *name;
+    enum cli_command command;
+    const char *letters; // the colon in front tells a missing argument from an unknown option
+    const struct option *options;
+} commands[] = {
+    {"run", CLI_RUN, ":c:h", run_options},
+    {"check", CLI_CHECK, ":c:h", check_options},
+    {"probe", CLI_PROBE, ":h", probe_options},
+};
+
+static const char *const reserved[] = {"reload",       "drain",   "stop", "status", "connections",
+                                       "certificates", "upgrade", "top",  "pki"};
+
+static enum cli_status wrong(const char *command, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static enum cli_status wrong(const char *command, const char *format, ...)
+{
+    va_list arguments;
+
+    fputs("ringbolt: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "; see ringbolt %s%s--help\n", command, command[0] ? " " : "");
+    return CLI_USAGE;
+}
+
+static enum cli_status parse_workers(const char *text, unsigned *ret)
+{
+    char *end;
+    unsigned long number;
+
+    errno = 0;
+    number = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < 1 || number > WORKERS_MAX)
+        return wrong("run", "--workers %s: a number from 1 to %d is needed", text, WORKERS_MAX);
+    *ret = (unsigned)number;
+    return CLI_OK;
+}
+
+static enum cli_status parse_ktls(const char *text, struct cli_options *options)
+{
+    static const char *const words[] = {
+        [CONFIG_KTLS_AUTO] = "auto", [CONFIG_KTLS_OFF] = "off", [CONFIG_KTLS_REQUIRED] = "required"};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(text, words[i]) == 0) {
+            options->ktls = (enum config_ktls)i;
+            options->has_ktls = true;
+            return CLI_OK;
+        }
+    }
+    return wrong("run", "--ktls %s: auto, off or required is needed", text);
+}
+
+static enum cli_status take(const char *command, int option, char **argv, struct cli_options *options)
+{
+    switch (option) {
+    case 'c':
+        options->file = optarg;
+        return CLI_OK;
+    case 'h':
+        options->command = CLI_HELP;
+        options->help_topic = command;
+        return CLI_OK;
+    case OPTION_LISTEN:
+        options->listen = optarg;
+        return CLI_OK;
+    case OPTION_TO:
+        options->to = optarg;
+        return CLI_OK;
+    case OPTION_CERT:
+        options->cert = optarg;
+        return CLI_OK;
+    case OPTION_KEY:
+        options->key = optarg;
+        return CLI_OK;
+    case OPTION_DEV_CA:
+        options->dev_ca = optarg;
+        return CLI_OK;
+    case OPTION_WORKERS:
+        return parse_workers(optarg, &options->workers);
+    case OPTION_KTLS:
+        return parse_ktls(optarg, options);
+    case OPTION_JSON:
+        options->json = true;
+        return CLI_OK;
+    case ':':
+        return wrong(command, "%s needs an argument", argv[optind - 1]);
+    default:
+        if (optopt != 0 && optopt < 256 && argv[optind - 1][1] != '-')
+            return wrong(command, "unknown option -%c", optopt);
+        return wrong(command, "unknown option %s", argv[optind - 1]);
+    }
+}
+
+// What getopt can't know: which options go together.
+static enum cli_status check_run(struct cli_options *options)
+{
+    bool is_quick = options->listen || options->to;
+
+    if (is_quick && options->file)
+        return wrong("run", "-c and --listen/--to exclude each other");
+    if (is_quick && !options->to)
+        return wrong("run", "--listen needs --to, the server to pass everything on to");
+    if (is_quick && !options->listen)
+        return wrong("run", "--to needs --listen, where clients connect");
+    if (!is_quick &&
+        (options->cert || options->key || options->dev_ca || options->workers > 0 || options->has_ktls))
+        return wrong(
+            "run",
+            "--cert, --key, --dev-ca, --workers and --ktls go with --listen and --to; with a configuration "
+            "file they are written there");
+    if (!options->cert != !options->key)
+        return wrong("run", "--cert and --key need each other");
+    if (options->dev_ca && options->cert)
+        return wrong("run", "--dev-ca is for the development certificate, which --cert and --key replace");
+    if (!is_quick && !options->file)
+        options->file = DEFAULT_FILE;
+    return CLI_OK;
+}
+
+static enum cli_status parse_command(size_t index, int argc, char **argv, struct cli_options *options)
+{
+    const char *name = commands[index].name;
+    enum cli_status status = CLI_OK;
+    int option;
+
+    options->command = commands[index].command;
+    opterr = 0;
+    optind = 1;
+    while (status == CLI_OK &&
+           (option = getopt_long(argc, argv, commands[index].letters, commands[index].options, NULL)) != -1)
+        status = take(name, option, argv, options);
+    if (status != CLI_OK || options->command == CLI_HELP)
+        return status;
+    if (optind < argc)
+        return wrong(name, "%s takes no `%s`", name, argv[optind]);
+    if (options->command == CLI_RUN)
+        return check_run(options);
+    if (options->command == CLI_CHECK && !options->file)
+        options->file = DEFAULT_FILE;
+    return CLI_OK;
+}
+
+enum cli_status cli_parse(int argc, char **argv, struct cli_options *ret)
+{
+    struct cli_options options = {0};
+    const char *name = argc > 1 ? argv[1] : NULL;
+    enum cli_status status;
+
+    if (!name)
+        return wrong("", "a command is needed: run, check or probe");
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(name, commands[i].name) == 0) {
+            status = parse_command(i, argc - 1, argv + 1, &options);
+            if (status == CLI_OK)
+                *ret = options;
+            return status;
+        }
+    }
+    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+        if (strcmp(name, reserved[i]) == 0)
+            return wrong("", "%s: not in this version of ringbolt", name);
+    }
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+        options.command = CLI_VERSION;
+    else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        options.command = CLI_HELP;
+    else
+        return wrong("", "there is no %s `%s`", name[0] == '-' ? "option" : "command", name);
+    if (argc > 2)
+        return wrong("", "%s stands alone", name);
+    *ret = options;
+    return CLI_OK;
+}

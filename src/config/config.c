@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ways to a configuration: a file, text in memory, the command line. A file goes through the other parts
+// of this room in turn: document (YAML to a tree), schema (the tree holds only what may be there), libcyaml
+// (the tree to raw structures), build (raw structures to the configuration). Each reports all it finds and
+// hands on what is usable.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "src/config/build.h"
+#include "src/config/memory.h"
+#include "src/config/parse.h"
+
+#define FILE_BYTES_MAX ((size_t)16 << 20)
+
+static const cyaml_config_t cyaml = {.mem_fn = cyaml_mem, .flags = CYAML_CFG_NO_ALIAS};
+
+// NULL when libcyaml refuses what schema_check() let pass: a bug of ours, but one that a message serves
+// better than an abort.
+static struct raw_config *load_raw(const struct document *document, struct report *report)
+{
+    struct raw_config *raw = NULL;
+    cyaml_err_t error;
+    size_t length;
+    char *text;
+
+    document_emit(document, &text, &length);
+    error =
+        cyaml_load_data((const uint8_t *)text, length, &cyaml, &schema_config, (cyaml_data_t **)&raw, NULL);
+    free(text);
+    if (error == CYAML_OK)
+        return raw;
+    report_add(report, (struct config_where){0},
+               "libcyaml cannot load this (%s): a bug of ringbolt, please report it", cyaml_strerror(error));
+    return NULL;
+}
+
+// input->root and input->raw are set here.
+static int parse(const char *text, size_t length, struct build_input *input, struct config **ret,
+                 struct report *report)
+{
+    size_t lines_before = report->count;
+    struct raw_config *raw = NULL;
+    struct config *config = NULL;
+    struct document document;
+
+    if (length > FILE_BYTES_MAX) {
+        report_add(report, (struct config_where){0}, "larger than the 16 MiB that a configuration may have");
+        return -EINVAL;
+    }
+    if (document_load(text, length, &document, report) == 0) {
+        schema_check(&document, report);
+        raw = load_raw(&document, report);
+    }
+    if (raw != NULL) {
+        input->root = document.root;
+        input->raw = raw;
+        config = build_config(input, report);
+        cyaml_free(&cyaml, &schema_config, raw, 0);
+    }
+    document_finish(&document);
+    if (report->count > lines_before) {
+        config_destroy(config);
+        return -EINVAL;
+    }
+    *ret = config;
+    return 0;
+}
+
+int config_parse_with(const char *text, size_t length, const char *directory, address_resolver *resolver,
+                      struct config **ret, struct report *report)
+{
+    struct build_input input = {
+        .file = report->file != NULL ? report->file : "text",
+        .directory = directory,
+        .listen_name = "`address`",
+        .server_name = "`address`",
+        .resolver = resolver,
+    };
+
+    return parse(text, length, &input, ret, report);
+}
+
+int config_parse(const char *text, size_t length, const char *directory, struct config **ret,
+                 struct report *report)
+{
+    return config_parse_with(text, length, directory, address_look_up, ret, report);
+}
+
+// Reads one byte more than is allowed, so that the caller can see there was too much. 0 or -errno.
+static int read_file(const char *path, char **ret, size_t *ret_length)
+{
+    size_t capacity = 1 << 16;
+    size_t length = 0;
+    char *text = NULL;
+    int result = 0;
+    ssize_t got;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+    if (fd < 0)
+        return -errno;
+    do {
+        if (text == NULL || length == capacity) {
+            capacity *= 2;
+            text = realloc(text, capacity);
+            if (text == NULL)
+                abort();
+        }
+        got = read(fd, text + length, capacity - length);
+        if (got < 0 && errno != EINTR)
+            result = -errno;
+        if (got > 0)
+            length += (size_t)got;
+    } while (got != 0 && result == 0 && length <= FILE_BYTES_MAX);
+    close(fd);
+    if (result < 0) {
+        free(text);
+        return result;
+    }
+    *ret = text;
+    *ret_length = length;
+    return 0;
+}
+
+static char *current_directory(void)
+{
+    char *directory = getcwd(NULL, 0);
+
+    // The directory is gone or unreadable: paths fail when they are opened, and say so.
+    return directory != NULL ? directory : memory_copy(".");
+}
+
+static char *absolute_file(const char *path)
+{
+    char *directory;
+    char *absolute;
+
+    if (path[0] == '/')
+        return memory_copy(path);
+    directory = current_directory();
+    if (asprintf(&absolute, "%s/%s", directory, path) < 0)
+        abort();
+    free(directory);
+    return absolute;
+}
+
+// As the file is named: a symbolic link is not followed.
+static char *directory_of(const char *file)
+{
+    const char *slash = strrchr(file, '/');
+    char *directory = strndup(file, slash == NULL || slash == file ? 1 : (size_t)(slash - file));
+
+    if (directory == NULL)
+        abort();
+    return directory;
+}
+
+int config_load(const char *path, struct config **ret, struct report *report)
+{
+    struct build_input input = {
+        .listen_name = "`address`", .server_name = "`address`", .resolver = address_look_up};
+    char *directory;
+    size_t length = 0;
+    char *file;
+    char *text = NULL;
+    int result = read_file(path, &text, &length);
+
+    if (result < 0) {
+        report_add(report, (struct config_where){0}, "cannot be read: %s", strerror(-result));
+        return result;
+    }
+    file = absolute_file(path);
+    directory = directory_of(file);
+    input.file = file;
+    input.directory = directory;
+    result = parse(text, length, &input, ret, report);
+    free(directory);
+    free(file);
+    free(text);
+    return result;
+}
+
+int config_quick(const char *listen, const char *to, const char *chain, const char *key, struct config **ret,
+                 struct report *report)
+{
+    struct raw_certificate certificate = {.chain = (char *)chain, .key = (char *)key};
+    struct raw_server server = {.address = (char *)to};
+    struct raw_upstream upstream = {.name = (char *)to, .servers = &server, .servers_count = 1};
+    struct raw_listener listener = {.address = (char *)listen, .upstream = (char *)to};
+    const struct raw_config raw = {
+        .listeners = &listener, .listeners_count = 1, .upstreams = &upstream, .upstreams_count = 1};
+    struct build_input input = {
+        .raw = &raw,
+        .file = "command line",
+        .listen_name = "--listen",
+        .server_name = "--to",
+        .resolver = address_look_up,
+    };
+    size_t lines_before = report->count;
+    struct config *config;
+    char *directory;
+
+    if ((chain == NULL) != (key == NULL)) {
+        report_add(report, (struct config_where){0}, "--cert and --key go together; give both or neither");
+        return -EINVAL;
+    }
+    if (chain != NULL) {
+        listener.tls.certificates = &certificate;
+        listener.tls.certificates_count = 1;
+    }
+    directory = current_directory();
+    input.directory = directory;
+    config = build_config(&input, report);
+    free(directory);
+    if (report->count > lines_before) {
+        config_destroy(config);
+        return -EINVAL;
+    }
+    *ret = config;
+    return 0;
+}
+
+static void finish_listener(struct config_listener *listener)
+{
+    for (size_t i = 0; i < listener->tls.certificate_count; i++) {
+        free(listener->tls.certificates[i].chain);
+        free(listener->tls.certificates[i].key);
+    }
+    free(listener->tls.certificates);
+    for (size_t i = 0; i < listener->tls.alpn_count; i++)
+        free(listener->tls.alpn[i]);
+    free(listener->tls.alpn);
+    free(listener->address.text);
+    free(listener->name);
+}
+
+static void finish_upstream(struct config_upstream *upstream)
+{
+    for (size_t i = 0; i < upstream->server_count; i++)
+        free(upstream->servers[i].address.text);
+    free(upstream->servers);
+    free(upstream->name);
+}
+
+void config_destroy(struct config *config)
+{
+    if (config == NULL)
+        return;
+    for (size_t i = 0; i < config->listener_count; i++)
+        finish_listener(&config->listeners[i]);
+    free(config->listeners);
+    for (size_t i = 0; i < config->upstream_count; i++)
+        finish_upstream(&config->upstreams[i]);
+    free(config->upstreams);
+    free(config->user);
+    free(config->file);
+    free(config);
+}

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+// The listening sockets: TCP groups, unix sockets and their files, and what can go wrong with either.
+#include "listen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "ringbolt/log.h"
+#include "ringbolt/socket.h"
+
+struct endpoint_address {
+    struct sockaddr_storage socket;
+    socklen_t length;
+    bool is_any; // `*`: both families on one socket
+};
+
+// ---- what can go wrong, in words ----
+
+static const char *cure(int error, sa_family_t family)
+{
+    switch (error) {
+    case -EADDRINUSE:
+        return family == AF_UNIX
+                   ? "somebody answers at this path: stop it, or choose another path"
+                   : "something listens there already (ss -ltnp shows what): stop it, or choose another port";
+    case -EACCES:
+    case -EPERM:
+        return family == AF_UNIX ? "the directory must be writable for the user who starts ringbolt"
+                                 : "ports below 1024 (net.ipv4.ip_unprivileged_port_start) need a privilege: "
+                                   "start as root (the workers give it up), or "
+                                   "setcap cap_net_bind_service=+ep the program";
+    case -EADDRNOTAVAIL:
+        return "no interface of this machine has this address: correct it, or use *:PORT";
+    case -EAFNOSUPPORT:
+        return "this machine has no IPv6: use an IPv4 address";
+    case -EMFILE:
+        return "each worker needs a socket for each address: raise the limit of descriptors (ulimit -n)";
+    case -EEXIST:
+        return "a file that is no socket is in the way: remove it, or choose another path";
+    case -ENOENT:
+        return "the directory does not exist: make it";
+    default:
+        return NULL;
+    }
+}
+
+static void complain(const struct listening *listening, size_t index, int error)
+{
+    const struct config_listener *listener = &listening->config->listeners[index];
+
+    log_error("cannot listen", log_text("address", listener->address.text), log_errno(error),
+              log_text("cure", cure(error, listener->address.socket.ss_family)));
+}
+
+// ---- TCP ----
+
+static in_port_t *port_of(struct endpoint_address *address)
+{
+    return address->socket.ss_family == AF_INET6 ? &((struct sockaddr_in6 *)&address->socket)->sin6_port
+                                                 : &((struct sockaddr_in *)&address->socket)->sin_port;
+}
+
+static int set_option(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+// A bound socket, not yet listening; or -errno.
+static int bind_tcp(const struct endpoint_address *address, bool is_shared)
+{
+    int fd = socket_open(address->socket.ss_family);
+    int error;
+
+    if (fd < 0)
+        return fd;
+    error = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (error == 0 && is_shared)
+        error = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (error == 0 && address->socket.ss_family == AF_INET6)
+        error = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !address->is_any);
+    if (error == 0 && bind(fd, (const struct sockaddr *)&address->socket, address->length) < 0)
+        error = -errno;
+    if (error < 0) {
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+// The first socket that is bound to port 0 decides the port of the others.
+static int learn_port(int fd, struct endpoint_address *address)
+{
+    struct endpoint_address bound = {.length = sizeof(bound.socket)};
+
+    if (getsockname(fd, (struct sockaddr *)&bound.socket, &bound.length) < 0)
+        return -errno;
+    *port_of(address) = *port_of(&bound);
+    return 0;
+}
+
+// A second instance of the same user could join a group of SO_REUSEPORT sockets without a word, and clients would reach
+// either. So the first socket is bound and listens without that option, which fails when anybody listens there and keeps
+// everybody else away, and only then opens the group to its fellows (net/ipv4/inet_hashtables.c, inet_reuseport_add_sock()).
+static int open_group(struct listening *listening, size_t index, struct endpoint_address *address)
+{
+    int error = 0;
+
+    for (unsigned worker = 0; error == 0 && worker < listening->config->workers; worker++) {
+        int fd = bind_tcp(address, worker > 0);
+
+        if (fd < 0)
+            return fd;
+        listening->fds[worker * listening->config->listener_count + index] = fd;
+        if (*port_of(address) == 0)
+            error = learn_port(fd, address);
+        if (error == 0 && listen(fd, SOMAXCONN) < 0)
+            error = -errno;
+        if (error == 0 && worker == 0)
+            error = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    }
+    return error;
+}
+
+static void close_group(struct listening *listening, size_t index)
+{
+    for (unsigned worker = 0; worker < listening->config->workers; worker++) {
+        int *fd = &listening->fds[worker * listening->config->listener_count + index];
+
+        socket_close(*fd, false);
+        *fd = -1;
+    }
+}
+
+static struct endpoint_address any_ipv4(struct endpoint_address *six)
+{
+    struct endpoint_address four = {.length = sizeof(struct sockaddr_in)};
+    struct sockaddr_in *in = (struct sockaddr_in *)&four.socket;
+
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = htonl(INADDR_ANY);
+    in->sin_port = *port_of(six);
+    return four;
+}
+
+static int open_tcp(struct listening *listening, size_t index)
+{
+    const struct config_address *configured = &listening->config->listeners[index].address;
+    struct endpoint_address address = {
+        .socket = configured->socket,
+        .length = configured->length,
+        .is_any = configured->text[0] == '*' && configured->socket.ss_family == AF_INET6,
+    };
+    const char *colon = strrchr(configured->text, ':');
+    int host = colon ? (int)(colon - configured->text) : 0;
+    bool is_fallback = false;
+    int error = open_group(listening, index, &address);
+
+    if (address.is_any && (error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL)) {
+        log_info("no IPv6 on this machine, listening on 0.0.0.0", log_text("address", configured->text));
+        close_group(listening, index);
+        address = any_ipv4(&address);
+        is_fallback = true;
+        error = open_group(listening, index, &address);
+    }
+    if (error < 0)
+        return error;
+    if (asprintf(&listening->texts[index], "%.*s:%u", is_fallback ? 7 : host,
+                 is_fallback ? "0.0.0.0" : configured->text, ntohs(*port_of(&address))) < 0) {
+        listening->texts[index] = NULL;
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+// ---- unix ----
+
+// 0 when the path is free, or was that of a socket where nobody listens any more.
+static int clear_path(const struct config_address *address)
+{
+    const char *path = ((const struct sockaddr_un *)&address->socket)->sun_path;
+    struct stat status;
+    int fd;
+    int error = 0;
+
+    if (lstat(path, &status) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(status.st_mode))
+        return -EEXIST;
+    fd = socket_open(AF_UNIX);
+    if (fd < 0)
+        return fd;
+    if (connect(fd, (const struct sockaddr *)&address->socket, address->length) < 0)
+        error = -errno;
+    close(fd);
+    if (error != -ECONNREFUSED)
+        return error == -EACCES ? error
+                                : -EADDRINUSE; // it took us, or its queue is full, or it is of another type
+    log_info("stale socket file removed", log_text("path", path));
+    return unlink(path) < 0 ? -errno : 0;
+}
+
+static int bind_unix(struct listening *listening, size_t index, int fd)
+{
+    const struct config_address *address = &listening->config->listeners[index].address;
+    const char *path = ((const struct sockaddr_un *)&address->socket)->sun_path;
+    struct stat status;
+    // bind(2) makes the file with mode 0777 less the umask; nobody executes it.
+    mode_t mask = umask(0777);
+    int result;
+
+    umask(mask | 0111);
+    result = bind(fd, (const struct sockaddr *)&address->socket, address->length) < 0 ? -errno : 0;
+    umask(mask);
+    if (result < 0)
+        return result;
+    if (lstat(path, &status) < 0)
+        return -errno;
+    listening->files[index] =
+        (struct listening_file){.is_ours = true, .device = status.st_dev, .inode = status.st_ino};
+    return listen(fd, SOMAXCONN) < 0 ? -errno : 0;
+}
+
+static int open_unix(struct listening *listening, size_t index)
+{
+    const struct config_address *address = &listening->config->listeners[index].address;
+    int error = clear_path(address);
+    int fd;
+
+    if (error < 0)
+        return error;
+    fd = socket_open(AF_UNIX);
+    if (fd < 0)
+        return fd;
+    listening->fds[index] = fd;
+    error = bind_unix(listening, index, fd);
+    // One socket under a number for each worker: closing is then the same as with TCP.
+    for (unsigned worker = 1; error == 0 && worker < listening->config->workers; worker++) {
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+        if (copy < 0)
+            return -errno;
+        listening->fds[worker * listening->config->listener_count + index] = copy;
+    }
+    if (error == 0 && !(listening->texts[index] = strdup(address->text)))
+        error = -ENOMEM;
+    return error;
+}
+
+static void remove_file(const struct listening *listening, size_t index)
+{
+    const struct config_address *address = &listening->config->listeners[index].address;
+    const struct listening_file *file = &listening->files[index];
+    const char *path = ((const struct sockaddr_un *)&address->socket)->sun_path;
+    struct stat status;
+
+    if (file->is_ours && lstat(path, &status) == 0 && status.st_dev == file->device &&
+        status.st_ino == file->inode)
+        (void)unlink(path);
+}
+
+// ---- all of them ----
+
+int listening_open(struct listening *listening, const struct config *config)
+{
+    size_t total = config->listener_count * config->workers;
+
+    *listening = (struct listening){
+        .config = config,
+        .fds = malloc(total * sizeof(*listening->fds)),
+        .texts = calloc(config->listener_count, sizeof(*listening->texts)),
+        .files = calloc(config->listener_count, sizeof(*listening->files)),
+    };
+    for (size_t i = 0; listening->fds && i < total; i++)
+        listening->fds[i] = -1;
+    if (!listening->fds || !listening->texts || !listening->files) {
+        log_error("no memory for listening sockets");
+        listening_close(listening);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < config->listener_count; i++) {
+        int error = config->listeners[i].address.socket.ss_family == AF_UNIX ? open_unix(listening, i)
+                                                                             : open_tcp(listening, i);
+
+        if (error < 0) {
+            complain(listening, i, error);
+            listening_close(listening);
+            return error;
+        }
+    }
+    return 0;
+}
+
+void listening_close(struct listening *listening)
+{
+    size_t count = listening->config ? listening->config->listener_count : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (listening->files)
+            remove_file(listening, i);
+        if (listening->fds)
+            close_group(listening, i);
+        if (listening->texts)
+            free(listening->texts[i]);
+    }
+    free(listening->fds);
+    free(listening->texts);
+    free(listening->files);
+    *listening = (struct listening){0};
+}
+
+const int *listening_of(const struct listening *listening, unsigned worker)
+{
+    return listening->fds + worker * listening->config->listener_count;
+}
+
+void listening_keep(struct listening *listening, unsigned worker)
+{
+    for (size_t i = 0; i < listening->config->listener_count * listening->config->workers; i++) {
+        if (i / listening->config->listener_count != worker)
+            socket_close(listening->fds[i], false);
+    }
+}
+
+char *listening_text(const struct listening *listening)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return NULL;
+    for (size_t i = 0; i < listening->config->listener_count; i++)
+        fprintf(stream, "%s%s", i > 0 ? " " : "", listening->texts[i]);
+    if (fclose(stream) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}

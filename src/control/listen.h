@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The listening sockets: made before the first worker, kept as long as the master lives, so that a client in an accept
+// queue survives the worker that should have taken it.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "ringbolt/config.h"
+
+struct listening_file { // of a unix address, so that only our own is removed
+    bool is_ours;
+    dev_t device;
+    ino_t inode;
+};
+
+struct listening {
+    const struct config *config;
+    int *fds;                     // config->listener_count for each worker, in this order; -1: none
+    char **texts;                 // by listener: the address with the real port
+    struct listening_file *files; // by listener
+};
+
+// 0, or -errno with the reason and the cure in the log.
+int listening_open(struct listening *listening, const struct config *config);
+// Closes what is open and removes the files of unix addresses. Harmless when done before, or on zeroed memory.
+void listening_close(struct listening *listening);
+// The sockets of one worker.
+const int *listening_of(const struct listening *listening, unsigned worker);
+// In a worker: closes everybody else's.
+void listening_keep(struct listening *listening, unsigned worker);
+// Every address, separated by spaces; the caller frees it. NULL: no memory.
+char *listening_text(const struct listening *listening);

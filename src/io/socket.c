@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ringbolt/socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define DISCARD_AT_ONCE 16384
+
+int socket_open(int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    return fd < 0 ? -errno : fd;
+}
+
+int socket_accept(int fd)
+{
+    int accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    return accepted < 0 ? -errno : accepted;
+}
+
+void socket_prepare(int fd)
+{
+    int on = 1;
+
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+int socket_shutdown(int fd)
+{
+    return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+void socket_clear_error(int fd)
+{
+    int error;
+    socklen_t length = sizeof(error);
+
+    (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+}
+
+unsigned socket_unsent(int fd)
+{
+    int unsent = 0;
+
+    return ioctl(fd, SIOCOUTQ, &unsent) < 0 || unsent < 0 ? 0 : (unsigned)unsent;
+}
+
+void socket_close(int fd, bool reset)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+    if (fd < 0)
+        return;
+    if (reset)
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    close(fd);
+}
+
+int socket_discard(int fd)
+{
+    static uint8_t scratch[DISCARD_AT_ONCE];
+    _Alignas(8) char ancillary[64]; // without it, kernel TLS returns no record that is not data
+    struct iovec piece = {.iov_base = scratch, .iov_len = sizeof(scratch)};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = ancillary, .msg_controllen = sizeof(ancillary)};
+    ssize_t length = recvmsg(fd, &message, MSG_DONTWAIT);
+
+    return length < 0 ? -errno : (int)length;
+}
+
+void socket_peer_text(int fd, char *text, size_t size)
+{
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+    socklen_t length = sizeof(address);
+    char host[INET6_ADDRSTRLEN] = "";
+
+    if (getpeername(fd, (struct sockaddr *)&address, &length) < 0) {
+        snprintf(text, size, "unknown");
+        return;
+    }
+    if (address.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)&address;
+
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+        snprintf(text, size, "%s:%u", host, ntohs(in->sin_port));
+    } else if (address.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address;
+
+        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+            inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], host, sizeof(host));
+            snprintf(text, size, "%s:%u", host, ntohs(in6->sin6_port));
+        } else {
+            inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+            snprintf(text, size, "[%s]:%u", host, ntohs(in6->sin6_port));
+        }
+    } else {
+        snprintf(text, size, "unix");
+    }
+}

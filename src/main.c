@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: wires rooms, nothing else. The rooms come up in the order configuration, log, material, master, and
+// go in reverse.
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "ringbolt/config.h"
+#include "ringbolt/control.h"
+#include "ringbolt/log.h"
+#include "ringbolt/tls.h"
+#include "src/cli/cli.h"
+
+#define MEMORY_PER_WORKER (UINT64_C(1) << 20) // what config.h promises of limits.memory
+
+// ---- from options to a configuration ----
+
+// The configuration of --listen and --to.
+static int make_quick(const struct cli_options *options, struct config **ret, struct report *report)
+{
+    struct config *config;
+    int error = config_quick(options->listen, options->to, options->cert, options->key, &config, report);
+
+    if (error < 0)
+        return error;
+    if (options->workers > 0)
+        config->workers = options->workers;
+    if (config->limits.memory < config->workers * MEMORY_PER_WORKER)
+        config->limits.memory = config->workers * MEMORY_PER_WORKER;
+    if (options->has_ktls)
+        config->ktls.transmit = config->ktls.receive = options->ktls;
+    *ret = config;
+    return 0;
+}
+
+static int make_material(const struct cli_options *options, const struct config *config,
+                         struct material **ret, struct report *report)
+{
+    int error;
+
+    if (options->file || options->cert)
+        return material_load(config, ret, report);
+    error = material_develop(config, options->dev_ca, ret, report);
+    if (error == 0)
+        log_warning("development certificate: made just now, for localhost only, trusted by nobody",
+                    log_text("ca", options->dev_ca), log_text("cure", "--cert CHAIN.pem --key KEY.pem"));
+    return error;
+}
+
+// ---- commands ----
+
+static enum cli_status run(const struct cli_options *options)
+{
+    struct report report;
+    struct config *config = NULL;
+    struct material *material = NULL;
+    enum cli_status status = CLI_CONFIG;
+    int error;
+
+    report_init(&report, options->file ? options->file : "command line");
+    error =
+        options->file ? config_load(options->file, &config, &report) : make_quick(options, &config, &report);
+    if (error < 0) {
+        if (!options->file)
+            status = CLI_USAGE;
+        goto out;
+    }
+    log_setup(config->log.format, config->log.level, STDERR_FILENO);
+    error = make_material(options, config, &material, &report);
+    if (control_check(config, &report) < 0 || error < 0)
+        goto out;
+    status = (enum cli_status)control_run(config, material);
+out:
+    report_print(&report, stderr);
+    material_destroy(material);
+    config_destroy(config);
+    report_finish(&report);
+    return status;
+}
+
+static enum cli_status check(const struct cli_options *options)
+{
+    struct report report;
+    struct config *config = NULL;
+    struct material *material = NULL;
+    enum cli_status status = CLI_CONFIG;
+    int error;
+
+    report_init(&report, options->file);
+    if (config_load(options->file, &config, &report) == 0) {
+        error = material_load(config, &material, &report);
+        if (control_check(config, &report) == 0 && error == 0) {
+            cli_print_check(options->file, config);
+            status = CLI_OK;
+        }
+    }
+    report_print(&report, stderr);
+    material_destroy(material);
+    config_destroy(config);
+    report_finish(&report);
+    return status;
+}
+
+// A standard descriptor that is closed would become a socket's number, and the log go to a client. /dev/null for
+// reading takes its place: writing to it still fails, as it should.
+static void hold_standard_descriptors(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDONLY);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+int main(int argc, char **argv)
+{
+    struct cli_options options;
+    enum cli_status status;
+
+    hold_standard_descriptors();
+    (void)signal(SIGPIPE, SIG_IGN); // a reader who goes away is a write error
+    status = cli_parse(argc, argv, &options);
+    if (status != CLI_OK)
+        return status;
+    switch (options.command) {
+    case CLI_RUN:
+        return run(&options);
+    case CLI_CHECK:
+        status = check(&options);
+        break;
+    case CLI_PROBE:
+        cli_print_probe(options.json);
+        break;
+    case CLI_VERSION:
+        cli_print_version();
+        break;
+    case CLI_HELP:
+        cli_print_help(options.help_topic);
+        break;
+    }
+    return cli_finish(status);
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// One client's session through the proxy: its life, and the only place where `tls` (the engine) and `io` (the ring) meet.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "endpoint.h"
+#include "flow.h"
+#include "ringbolt/list.h"
+#include "ringbolt/proxy.h"
+#include "ringbolt/timer.h"
+#include "ringbolt/tls.h"
+
+// A connection's life. Each state is left by completions or by its timer, and only through connection_enter().
+enum connection_state {
+    CONNECTION_ACCEPT, // has a socket and nothing else
+    CONNECTION_HELLO,  // the engine shakes hands; bytes in, bytes out, one operation at a time
+    CONNECTION_DIAL, // the handshake is done (its last flight may still be leaving); servers are tried in turn
+    CONNECTION_OFFLOAD, // both sides stand; the directions that shall start in the kernel are moved there
+    CONNECTION_RELAY,   // the flows run
+    CONNECTION_DRAIN, // the end is decided: what is being sent leaves, an alert or close_notify follows, the peer's rest is dropped
+    CONNECTION_DYING, // everything is cancelled; memory returns when no operation is in flight
+    CONNECTION_STATE_COUNT,
+};
+
+// Why a connection ended; one word each in the log (docs/logging.md).
+enum connection_end {
+    END_NONE,
+    END_DONE,
+    END_CLIENT_TRUNCATED,
+    END_CLIENT_RESET,
+    END_CLIENT_ALERT,
+    END_SERVER_RESET,
+    END_SERVER_UNREACHABLE,
+    END_HANDSHAKE_FAILED,
+    END_HANDSHAKE_TIMEOUT,
+    END_IDLE_TIMEOUT,
+    END_HALF_CLOSED_TIMEOUT,
+    END_PROTOCOL_ERROR,
+    END_REKEY_UNSUPPORTED,
+    END_KEY_LIMIT,
+    END_MEMORY,
+    END_SHUTDOWN,
+    END_INTERNAL,
+    END_COUNT,
+};
+
+// What the log line tells of the handshake, kept when the engine is gone.
+struct connection_names {
+    char *sni;  // NULL: none
+    char *alpn; // NULL: none
+    const char *version;
+    const char *suite;
+    bool resumed;
+};
+
+struct connection {
+    struct list node; // on proxy->connections
+    struct proxy *proxy;
+    const struct config_listener *listener;
+    uint64_t id;
+    uint8_t state;
+    uint8_t end;
+    uint8_t alert;   // the alert that ended it, sent or received; ALERT_NONE
+    bool is_resting; // its endpoints gave back what the idle don't need
+    bool is_half_closed;
+    bool is_server_lost; // it took no more: its end of file is no orderly end
+    const char *detail;  // static words for the log, NULL: none
+    char *detail_owned;  // words of the engine
+    char peer[56];       // the client's address as text
+    struct endpoint client;
+    struct endpoint server;
+    struct flow up;   // client to server
+    struct flow down; // server to client
+    struct timer timer;
+    uint64_t drained_ns;   // DRAIN: until when the client may take its last bytes and close
+    uint64_t delivered_ns; // DRAIN: until when the server may take what was sent to it
+    bool is_client_drained;
+    uint32_t discarded; // DRAIN: bytes dropped
+    uint64_t accepted_ns;
+    uint64_t handshaken_ns; // 0: not yet
+    uint64_t connected_ns;
+    uint64_t active_ns; // the last time that a byte moved
+    struct connection_names names;
+    // HELLO and DIAL only
+    struct engine *engine;
+    struct buffer *leftover; // bytes behind the handshake
+    bool is_hello_done;      // nothing of the handshake is left to send
+    unsigned dialled;        // servers tried
+    const struct config_server *dialling;
+    const struct config_server *connected;
+};
+
+// ---- what the rooms of the proxy share (proxy.c) ----
+
+struct listener {
+    struct proxy *proxy;
+    const struct config_listener *config;
+    struct tls_context *context;
+    int fd;
+    struct ring_op accept_op;
+    bool is_paused; // waits for proxy->resume_timer: at a limit, or out of descriptors or memory
+};
+
+struct proxy {
+    struct proxy_setup setup;
+    struct ring *ring;
+    struct buffer_pool *pool;
+    struct timer_wheel wheel;
+    uint64_t now_ns;
+    uint64_t trimmed_ns;
+    uint64_t next_id;
+    struct listener *listeners;
+    unsigned *next_server; // by upstream
+    struct list connections;
+    unsigned connection_count;
+    unsigned connection_peak; // since memory was last given back
+    struct list starved;      // flows
+    struct list sending;      // flows, the longest-waiting first
+    struct connection_slabs *slabs;
+    struct timer resume_timer;
+    bool is_draining;
+    bool is_stopping;
+    bool has_warned_limit;
+};
+
+// Stops accepting while a limit or the system says so; proxy.c starts it again.
+void listener_start(struct listener *listener);
+void listener_pause(struct listener *listener);
+void listener_drain(struct listener *listener);
+
+// ---- connection.c ----
+
+// Takes over an accepted socket. On failure (no memory) the socket is closed and that is said in the log.
+void connection_create(struct listener *listener, int fd);
+void connection_enter(struct connection *connection, enum connection_state state);
+// The only way out. Says why; `alert` goes to the client if it is still possible (ALERT_NONE: nothing is sent), `detail` (static
+// words or NULL) into the log. The first call counts, later ones do nothing.
+void connection_end(struct connection *connection, enum connection_end end, enum record_alert alert,
+                    const char *detail);
+// The same for what endpoint_open() and its like found.
+void connection_end_event(struct connection *connection, const struct endpoint_event *event);
+// A byte moved.
+void connection_active(struct connection *connection);
+// A flow has come to its end (flow_has_ended()): looks what follows.
+void connection_flow_ended(struct flow *flow);
+// Moves a direction of the client's endpoint into the kernel. False when the connection had to end because of it.
+bool connection_offload(struct connection *connection, enum record_direction direction);
+// A flow has carried more: is it time for the kernel?
+void connection_offload_due(struct flow *flow);
+// An endpoint's transmit side is free: control records, offload, its flow, the end of stream.
+void connection_transmit(struct connection *connection, struct endpoint *endpoint);
+// DRAIN: whatever can be done next; nothing in other states.
+void connection_drain(struct connection *connection);
+// Frees the connection if it is DYING and nothing is in flight; every handler ends with this. True when it is gone.
+bool connection_reap(struct connection *connection);
+void connection_on_timer(struct connection *connection);
+struct flow *connection_flow_into(struct connection *connection, const struct endpoint *endpoint);
+
+// ---- handshake.c: HELLO ----
+void handshake_start(struct connection *connection, struct tls_context *context);
+void handshake_retry(struct connection *connection);  // there are buffers again
+void handshake_finish(struct connection *connection); // the engine goes
+
+// ---- dial.c: DIAL ----
+void dial_start(struct connection *connection);
+void dial_timed_out(struct connection *connection);
+
+// ---- connection_log.c ----
+const char *connection_end_text(enum connection_end end);
+void connection_log(const struct connection *connection);
+
+// ---- connection_slab.c ----
+struct connection_slabs *connection_slabs_create(void);
+void connection_slabs_destroy(struct connection_slabs *slabs);
+struct connection *connection_slab_take(struct connection_slabs *slabs); // zeroed; NULL: no memory
+void connection_slab_give(struct connection *connection);                // wipes

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// The line that each connection ends in (docs/logging.md).
+#include "connection.h"
+
+#include "ringbolt/clock.h"
+#include "ringbolt/log.h"
+
+const char *connection_end_text(enum connection_end end)
+{
+    static const char *const texts[END_COUNT] = {
+        [END_NONE] = "none",
+        [END_DONE] = "done",
+        [END_CLIENT_TRUNCATED] = "client_truncated",
+        [END_CLIENT_RESET] = "client_reset",
+        [END_CLIENT_ALERT] = "client_alert",
+        [END_SERVER_RESET] = "server_reset",
+        [END_SERVER_UNREACHABLE] = "server_unreachable",
+        [END_HANDSHAKE_FAILED] = "handshake_failed",
+        [END_HANDSHAKE_TIMEOUT] = "handshake_timeout",
+        [END_IDLE_TIMEOUT] = "idle_timeout",
+        [END_HALF_CLOSED_TIMEOUT] = "half_closed_timeout",
+        [END_PROTOCOL_ERROR] = "protocol_error",
+        [END_REKEY_UNSUPPORTED] = "rekey_unsupported",
+        [END_KEY_LIMIT] = "key_limit",
+        [END_MEMORY] = "memory",
+        [END_SHUTDOWN] = "shutdown",
+        [END_INTERNAL] = "internal",
+    };
+
+    return texts[end];
+}
+
+static const char *mode_text(uint8_t mode)
+{
+    return mode == ENDPOINT_KERNEL ? "kernel" : mode == ENDPOINT_USER ? "user" : NULL;
+}
+
+static double milliseconds(uint64_t from_ns, uint64_t to_ns)
+{
+    return (double)(to_ns - from_ns) / (double)CLOCK_NS_PER_MS;
+}
+
+static struct log_field left_out(void)
+{
+    return (struct log_field){.kind = LOG_FIELD_NONE};
+}
+
+void connection_log(const struct connection *connection)
+{
+    const struct proxy *proxy = connection->proxy;
+    const struct endpoint *client = &connection->client;
+    const struct connection_names *names = &connection->names;
+    const char *sni = names->sni ? names->sni : connection->engine ? engine_sni(connection->engine) : NULL;
+    bool is_handshaken = connection->handshaken_ns != 0;
+    bool is_plain = !endpoint_is_tls(client);
+
+    if (!proxy->setup.config->log.access)
+        return;
+    log_info("connection", log_integer("id", connection->id), log_text("client", connection->peer),
+             log_text("listener", connection->listener->name), log_text("sni", sni && sni[0] ? sni : NULL),
+             log_text("alpn", names->alpn), log_text("tls", names->version), log_text("cipher", names->suite),
+             is_handshaken ? log_boolean("resumed", names->resumed) : left_out(),
+             log_text("record_tx", mode_text(client->transmit_mode)),
+             log_text("record_tx_why", is_plain ? NULL : endpoint_why_text(client->transmit_why)),
+             log_text("record_rx", mode_text(client->receive_mode)),
+             log_text("record_rx_why", is_plain ? NULL : endpoint_why_text(client->receive_why)),
+             log_text("upstream", is_handshaken
+                                      ? proxy->setup.config->upstreams[connection->listener->upstream].name
+                                      : NULL),
+             log_text("server", connection->connected ? connection->connected->address.text : NULL),
+             log_integer("bytes_in", connection->up.bytes), log_integer("bytes_out", connection->down.bytes),
+             is_handshaken
+                 ? log_real("handshake_ms", milliseconds(connection->accepted_ns, connection->handshaken_ns))
+                 : left_out(),
+             connection->connected
+                 ? log_real("connect_ms", milliseconds(connection->handshaken_ns, connection->connected_ns))
+                 : left_out(),
+             log_real("duration_ms", milliseconds(connection->accepted_ns, proxy->now_ns)),
+             log_text("end", connection_end_text(connection->end)),
+             log_text("alert", connection->alert != ALERT_NONE ? record_alert_name(connection->alert) : NULL),
+             log_text("detail", connection->detail_owned ? connection->detail_owned : connection->detail));
+}

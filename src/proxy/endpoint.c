@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "endpoint.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "ringbolt/log.h"
+#include "ringbolt/socket.h"
+
+// Ours to choose (RFC 8446 §5.4 and §4.6.3 set none). More of either in a row is an attack: they cost us work and the
+// peer next to nothing.
+#define KEY_UPDATES_MAX 32
+#define EMPTIES_MAX     32
+// Pieces shorter than this are moved together: cheaper than an entry of its own in sendmsg's vector.
+#define PIECE_MIN 2048
+
+#define HANDSHAKE_KEY_UPDATE         24 // RFC 8446 §4.6.3
+#define HANDSHAKE_NEW_SESSION_TICKET 4
+#define HANDSHAKE_HEADER_SIZE        4
+
+const char *endpoint_why_text(enum endpoint_why why)
+{
+    static const char *const texts[] = {
+        [ENDPOINT_WHY_NONE] = NULL,
+        [ENDPOINT_WHY_OFF] = "off",
+        [ENDPOINT_WHY_UNSUPPORTED] = "unsupported",
+        [ENDPOINT_WHY_NOT_TCP] = "not_tcp",
+        [ENDPOINT_WHY_SMALL_RECORDS] = "small_records",
+        [ENDPOINT_WHY_NOT_YET] = "not_yet",
+        [ENDPOINT_WHY_FAILED] = "failed",
+    };
+
+    return texts[why];
+}
+
+void endpoint_init(struct endpoint *endpoint, int fd, bool is_client)
+{
+    memset(endpoint, 0, sizeof(*endpoint));
+    endpoint->fd = fd;
+    endpoint->is_client = is_client;
+    endpoint->alert_due = ALERT_NONE;
+    ring_op_init(&endpoint->receive_op, NULL);
+    ring_op_init(&endpoint->transmit_op, NULL);
+}
+
+void endpoint_protect(struct endpoint *endpoint, const struct record_keys *receive,
+                      const struct record_keys *transmit, size_t payload_max)
+{
+    assert(payload_max > 0 && payload_max <= RECORD_PLAINTEXT_MAX);
+    endpoint->payload_max = (uint16_t)payload_max;
+    record_user_init(&endpoint->receive, receive, false);
+    record_user_init(&endpoint->transmit, transmit, true);
+    endpoint->receive_mode = ENDPOINT_USER;
+    endpoint->transmit_mode = ENDPOINT_USER;
+}
+
+bool endpoint_is_tls(const struct endpoint *endpoint)
+{
+    return endpoint->transmit_mode != ENDPOINT_PLAIN;
+}
+
+void endpoint_finish(struct endpoint *endpoint)
+{
+    assert(!endpoint->receive_op.in_flight && !endpoint->transmit_op.in_flight);
+    if (!endpoint_is_tls(endpoint))
+        return;
+    record_user_finish(&endpoint->receive);
+    record_user_finish(&endpoint->transmit);
+}
+
+void endpoint_rest(struct endpoint *endpoint)
+{
+    if (!endpoint_is_tls(endpoint))
+        return;
+    record_user_rest(&endpoint->receive);
+    record_user_rest(&endpoint->transmit);
+}
+
+// ---- what the peer sends ----
+
+static struct endpoint_event goes_on(void)
+{
+    return (struct endpoint_event){.kind = ENDPOINT_GOES_ON, .alert = ALERT_NONE};
+}
+
+static struct endpoint_event broken(enum record_alert alert, const char *detail)
+{
+    return (struct endpoint_event){.kind = ENDPOINT_BROKEN, .alert = alert, .detail = detail};
+}
+
+// Records that bring nothing cost us work and the peer next to nothing.
+static struct endpoint_event count_empty(struct endpoint *endpoint, const char *detail)
+{
+    return ++endpoint->empties > EMPTIES_MAX ? broken(ALERT_UNEXPECTED_MESSAGE, detail) : goes_on();
+}
+
+static struct endpoint_event on_alert(struct endpoint *endpoint, const uint8_t *payload, size_t length)
+{
+    enum record_alert alert;
+
+    if (length != 2) // RFC 8446 §5.1: alerts are not fragmented nor coalesced
+        return broken(ALERT_DECODE_ERROR, "alert of a wrong length");
+    alert = payload[1];
+    if (alert == ALERT_CLOSE_NOTIFY)
+        return (struct endpoint_event){.kind = ENDPOINT_CLOSED, .alert = alert};
+    // RFC 8446 §6.1: user_canceled goes ahead of close_notify. TLS 1.2 has other warnings, all harmless (RFC 5246 §7.2.2).
+    if (alert == ALERT_USER_CANCELED || (endpoint->receive.keys.version == RECORD_TLS12 && payload[0] == 1))
+        return count_empty(endpoint, "too many warning alerts in a row");
+    return (struct endpoint_event){
+        .kind = ENDPOINT_CANCELLED, .alert = alert, .detail = "peer sent a fatal alert"};
+}
+
+static struct endpoint_event on_key_update(struct endpoint *endpoint, uint8_t request)
+{
+    int error;
+
+    if (request > 1)
+        return broken(ALERT_ILLEGAL_PARAMETER, "KeyUpdate with an unknown request");
+    if (++endpoint->key_updates > KEY_UPDATES_MAX)
+        return broken(ALERT_UNEXPECTED_MESSAGE, "too many KeyUpdates in a row");
+    if (!endpoint->can_rekey && (endpoint->receive_mode == ENDPOINT_KERNEL ||
+                                 (request == 1 && endpoint->transmit_mode == ENDPOINT_KERNEL)))
+        return (struct endpoint_event){.kind = ENDPOINT_STUCK,
+                                       .alert = ALERT_INTERNAL_ERROR,
+                                       .detail = "KeyUpdate, and this kernel cannot change keys"};
+    error = record_user_update(&endpoint->receive);
+    if (error == 0 && endpoint->receive_mode == ENDPOINT_KERNEL)
+        error = record_kernel_set(endpoint->fd, RECORD_RECEIVE, &endpoint->receive.keys);
+    if (error < 0)
+        return broken(ALERT_INTERNAL_ERROR, "KeyUpdate could not be followed");
+    if (request == 1)
+        endpoint->is_key_update_due = true; // one answer serves several requests (RFC 8446 §4.6.3)
+    return goes_on();
+}
+
+static struct endpoint_event on_handshake(struct endpoint *endpoint, const uint8_t *payload, size_t length)
+{
+    size_t body;
+
+    if (endpoint->receive.keys.version == RECORD_TLS12)
+        return broken(ALERT_NO_RENEGOTIATION, "renegotiation");
+    if (length < HANDSHAKE_HEADER_SIZE)
+        return broken(ALERT_UNEXPECTED_MESSAGE, "fragmented handshake message");
+    body = (size_t)payload[1] << 16 | (size_t)payload[2] << 8 | payload[3];
+    if (payload[0] != HANDSHAKE_KEY_UPDATE)
+        return broken(ALERT_UNEXPECTED_MESSAGE, "handshake message after the handshake");
+    // RFC 8446 §5.1: a KeyUpdate ends its record, because the next one has other keys.
+    if (body != 1 || length != HANDSHAKE_HEADER_SIZE + 1)
+        return broken(ALERT_DECODE_ERROR, "KeyUpdate of a wrong length");
+    return on_key_update(endpoint, payload[HANDSHAKE_HEADER_SIZE]);
+}
+
+struct endpoint_event endpoint_control(struct endpoint *endpoint, enum record_type type,
+                                       const uint8_t *payload, size_t length)
+{
+    switch (type) {
+    case RECORD_ALERT:
+        return on_alert(endpoint, payload, length);
+    case RECORD_HANDSHAKE:
+        return on_handshake(endpoint, payload, length);
+    default:
+        return broken(ALERT_UNEXPECTED_MESSAGE, "record of an unexpected type");
+    }
+}
+
+struct endpoint_event endpoint_kernel_error(int error)
+{
+    // net/tls/tls_sw.c: tls_rx_msg_size(), decrypt_internal()
+    switch (error) {
+    case -EBADMSG:
+        return broken(ALERT_BAD_RECORD_MAC, "bad record MAC");
+    case -EMSGSIZE:
+        return broken(ALERT_RECORD_OVERFLOW, "record too long");
+    case -EINVAL:
+        return broken(ALERT_DECODE_ERROR, "record with a wrong version or type");
+    default:
+        return goes_on();
+    }
+}
+
+// Appends plaintext that lies behind all pieces so far, moving it next to the last one where that is cheaper.
+static void append_piece(struct buffer *buffer, uint8_t *payload, size_t length)
+{
+    struct iovec *last = buffer->piece_count > 0 ? &buffer->pieces[buffer->piece_count - 1] : NULL;
+
+    if (last && (length < PIECE_MIN || buffer->piece_count == BUFFER_PIECES_MAX)) {
+        memmove((uint8_t *)last->iov_base + last->iov_len, payload, length);
+        last->iov_len += length;
+        return;
+    }
+    buffer->pieces[buffer->piece_count++] = (struct iovec){.iov_base = payload, .iov_len = length};
+}
+
+struct endpoint_event endpoint_open(struct endpoint *endpoint, struct buffer *buffer, uint8_t *data,
+                                    size_t size, size_t *ret_used, size_t *ret_needed)
+{
+    struct endpoint_event event = goes_on();
+    size_t used = 0;
+
+    *ret_needed = 0;
+    while (used < size && event.kind == ENDPOINT_GOES_ON) {
+        struct record_opened record;
+        enum record_alert alert;
+        int result = record_user_open(&endpoint->receive, data + used, size - used, &record, &alert);
+
+        if (result < 0) {
+            event = broken(alert, alert == ALERT_BAD_RECORD_MAC ? "bad record MAC" : "malformed record");
+            break;
+        }
+        if (result == 0) {
+            *ret_needed = record.consumed - (size - used);
+            break;
+        }
+        used += record.consumed;
+        if (record.type != RECORD_DATA) {
+            event = endpoint_control(endpoint, record.type, record.payload, record.length);
+        } else if (record.length > 0) {
+            endpoint->key_updates = 0;
+            endpoint->empties = 0;
+            append_piece(buffer, record.payload, record.length);
+        } else {
+            event = count_empty(endpoint, "too many empty records in a row");
+        }
+    }
+    *ret_used = used;
+    return event;
+}
+
+// ---- what we send ----
+
+bool endpoint_takes_idle(const struct endpoint *to)
+{
+    return to->transmit_mode != ENDPOINT_USER || to->payload_max >= BUFFER_SMALL_SIZE;
+}
+
+void endpoint_layout(const struct endpoint *to, struct buffer *buffer)
+{
+    size_t head;
+    size_t stride;
+    unsigned count;
+
+    if (to->transmit_mode != ENDPOINT_USER) {
+        size_t whole = buffer->capacity - buffer->capacity % RECORD_PLAINTEXT_MAX;
+
+        // Kernel TLS makes full records of multiples of 16 KiB.
+        buffer->pieces[0] =
+            (struct iovec){.iov_base = buffer->data, .iov_len = whole ? whole : buffer->capacity};
+        buffer->piece_count = 1;
+        return;
+    }
+    head = record_user_head(&to->transmit);
+    if (buffer->class == BUFFER_SMALL) {
+        size_t room = BUFFER_SMALL_SIZE - RING_IDLE_MARGIN;
+
+        buffer->pieces[0] = (struct iovec){.iov_base = buffer->data + RING_IDLE_HEAD,
+                                           .iov_len = room < to->payload_max ? room : to->payload_max};
+        buffer->piece_count = 1;
+        return;
+    }
+    stride = head + to->payload_max + record_user_tail(&to->transmit);
+    count = (unsigned)(buffer->capacity / stride);
+    if (count > BUFFER_PIECES_MAX)
+        count = BUFFER_PIECES_MAX;
+    for (unsigned i = 0; i < count; i++)
+        buffer->pieces[i] =
+            (struct iovec){.iov_base = buffer->data + i * stride + head, .iov_len = to->payload_max};
+    buffer->piece_count = (uint16_t)count;
+}
+_Static_assert(RING_IDLE_HEAD >= RECORD_HEAD_MAX, "room for a record header");
+_Static_assert(RING_IDLE_MARGIN - RING_IDLE_HEAD >= RECORD_TAIL_MAX, "room for type and tag");
+_Static_assert(BUFFER_LARGE_SIZE - BUFFER_LARGE_RECORDS * RECORD_PLAINTEXT_MAX >=
+                   BUFFER_HUGE_RECORDS * (RECORD_HEAD_MAX + RECORD_TAIL_MAX),
+               "both sizes take their records with all that goes around them");
+
+int endpoint_seal(struct endpoint *endpoint, struct buffer *buffer)
+{
+    size_t head;
+    size_t total = 0;
+    uint8_t *begin;
+
+    if (endpoint->transmit_mode != ENDPOINT_USER || buffer->piece_count == 0)
+        return 0;
+    head = record_user_head(&endpoint->transmit);
+    begin = (uint8_t *)buffer->pieces[0].iov_base - head;
+    for (unsigned i = 0; i < buffer->piece_count; i++) {
+        struct iovec *piece = &buffer->pieces[i];
+        int size;
+
+        // Laid out so that the records touch.
+        assert((uint8_t *)piece->iov_base - head == begin + total);
+        size = record_user_seal(&endpoint->transmit, RECORD_DATA, piece->iov_base, piece->iov_len);
+        if (size < 0)
+            return size;
+        total += (size_t)size;
+    }
+    buffer->pieces[0] = (struct iovec){.iov_base = begin, .iov_len = total};
+    buffer->piece_count = 1;
+    return 0;
+}
+
+bool endpoint_is_worn(const struct endpoint *endpoint)
+{
+    return endpoint_is_tls(endpoint) &&
+           endpoint->transmit.keys.sequence >= record_cipher_limit(endpoint->transmit.keys.cipher);
+}
+
+void endpoint_count_sent(struct endpoint *endpoint, size_t length)
+{
+    // Nobody enforces the limit under kernel TLS. The kernel ends a record with each send, so this never counts too few.
+    if (endpoint->transmit_mode == ENDPOINT_KERNEL)
+        endpoint->transmit.keys.sequence += (length + RECORD_PLAINTEXT_MAX - 1) / RECORD_PLAINTEXT_MAX;
+}
+
+static void control_start(struct ring *ring, struct endpoint *endpoint)
+{
+    if (endpoint->transmit_mode == ENDPOINT_KERNEL)
+        ring_send_message(ring, &endpoint->transmit_op, endpoint->fd, &endpoint->control_message, 0);
+    else
+        ring_send(ring, &endpoint->transmit_op, endpoint->fd, endpoint->control + endpoint->control_sent,
+                  (size_t)(endpoint->control_length - endpoint->control_sent), 0);
+}
+
+int endpoint_send_control(struct ring *ring, struct endpoint *endpoint, enum record_type type,
+                          const uint8_t *payload, size_t length)
+{
+    size_t head;
+    int size;
+
+    assert(length <= ENDPOINT_CONTROL_MAX);
+    endpoint->control_sent = 0;
+    if (endpoint->transmit_mode == ENDPOINT_KERNEL) {
+        memcpy(endpoint->control, payload, length);
+        endpoint->control_length = (uint16_t)length;
+        endpoint->control_piece = (struct iovec){.iov_base = endpoint->control, .iov_len = length};
+        endpoint->control_message = (struct msghdr){.msg_iov = &endpoint->control_piece, .msg_iovlen = 1};
+        record_kernel_message_send(&endpoint->control_message, endpoint->control_ancillary, type);
+    } else {
+        head = record_user_head(&endpoint->transmit);
+        memcpy(endpoint->control + head, payload, length);
+        size = record_user_seal(&endpoint->transmit, type, endpoint->control + head, length);
+        if (size < 0)
+            return size;
+        endpoint->control_length = (uint16_t)size;
+    }
+    control_start(ring, endpoint);
+    return 0;
+}
+
+bool endpoint_control_sent(struct ring *ring, struct endpoint *endpoint, size_t length)
+{
+    endpoint->control_sent = (uint16_t)(endpoint->control_sent + length);
+    // The kernel takes a control record whole or not at all: length is 0 or all of it.
+    if (endpoint->control_sent >= endpoint->control_length)
+        return true;
+    control_start(ring, endpoint);
+    return false;
+}
+
+int endpoint_update_transmit(struct endpoint *endpoint)
+{
+    int error = record_user_update(&endpoint->transmit);
+
+    if (error == 0 && endpoint->transmit_mode == ENDPOINT_KERNEL)
+        error = record_kernel_set(endpoint->fd, RECORD_TRANSMIT, &endpoint->transmit.keys);
+    return error;
+}
+
+// ---- into the kernel ----
+
+int endpoint_offload(struct endpoint *endpoint, enum record_direction direction)
+{
+    bool receives = direction == RECORD_RECEIVE;
+    struct record_user *record = receives ? &endpoint->receive : &endpoint->transmit;
+    uint8_t *mode = receives ? &endpoint->receive_mode : &endpoint->transmit_mode;
+    uint8_t *why = receives ? &endpoint->receive_why : &endpoint->transmit_why;
+    int error = 0;
+
+    assert(*mode == ENDPOINT_USER);
+    endpoint->is_offload_wanted[direction] = false;
+    if (endpoint->receive_mode != ENDPOINT_KERNEL && endpoint->transmit_mode != ENDPOINT_KERNEL)
+        error = record_kernel_attach(endpoint->fd);
+    if (error == 0 || error == -EEXIST) // attached for the other direction, whose key was then refused
+        error = record_kernel_set(endpoint->fd, direction, &record->keys);
+    if (error < 0) {
+        *why = ENDPOINT_WHY_FAILED;
+        log_debug("kernel refuses a direction", log_text("direction", receives ? "receive" : "transmit"),
+                  log_errno(error));
+        return error;
+    }
+    record_user_rest(record);
+    *mode = ENDPOINT_KERNEL;
+    *why = ENDPOINT_WHY_NONE;
+    return 0;
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// HELLO: bytes from the client go into the engine, its output goes back, one operation at a time. When it is done, the keys
+// come out, the client's endpoint gets them, and the dialling begins while the last flight is still leaving.
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "connection.h"
+#include "ringbolt/log.h"
+
+static void on_received(struct ring_op *op, const struct ring_completion *completion);
+static void on_sent(struct ring_op *op, const struct ring_completion *completion);
+static void feed(struct connection *connection, struct buffer *buffer);
+
+static struct connection *connection_of(struct endpoint *endpoint)
+{
+    return list_entry(endpoint, struct connection, client);
+}
+
+static void receive(struct connection *connection)
+{
+    connection->client.receive_op.handler = on_received;
+    ring_receive_idle(connection->proxy->ring, &connection->client.receive_op, connection->client.fd);
+}
+
+void handshake_start(struct connection *connection, struct tls_context *context)
+{
+    connection->engine = engine_create_server(context);
+    if (!connection->engine) {
+        connection_end(connection, END_MEMORY, ALERT_NONE, "no memory for a handshake");
+        return;
+    }
+    receive(connection);
+}
+
+void handshake_retry(struct connection *connection)
+{
+    receive(connection);
+}
+
+void handshake_finish(struct connection *connection)
+{
+    engine_destroy(connection->engine);
+    connection->engine = NULL;
+}
+
+static char *copy_name(const char *name)
+{
+    return name && name[0] ? strdup(name) : NULL; // only the log misses it when there is no memory
+}
+
+static void failed(struct connection *connection)
+{
+    connection->proxy->setup.handshake_failed(connection->proxy->setup.owner);
+    connection->alert = (uint8_t)engine_alert(connection->engine);
+    connection->detail_owned = copy_name(engine_failure(connection->engine));
+    connection_end(connection, END_HANDSHAKE_FAILED, ALERT_NONE, NULL);
+}
+
+// The keys come out and the dialling begins. What was read behind the handshake waits in `leftover`.
+static void succeeded(struct connection *connection, struct buffer *buffer)
+{
+    struct engine_outcome outcome;
+
+    if (engine_outcome(connection->engine, &outcome) < 0) {
+        buffer_give(connection->proxy->pool, buffer);
+        connection_end(connection, END_INTERNAL, ALERT_NONE, "no traffic keys");
+        return;
+    }
+    endpoint_protect(&connection->client, &outcome.receive, &outcome.transmit, outcome.payload_max);
+    record_keys_wipe(&outcome.receive);
+    record_keys_wipe(&outcome.transmit);
+    connection->names.sni = copy_name(outcome.sni);
+    connection->names.alpn = copy_name(outcome.alpn);
+    connection->names.version = outcome.version_name;
+    connection->names.suite = outcome.suite_name;
+    connection->names.resumed = outcome.resumed;
+    connection->handshaken_ns = connection->proxy->now_ns;
+    if (buffer && buffer->piece_count > 0) {
+        connection->leftover = buffer;
+    } else {
+        buffer_give(connection->proxy->pool, buffer);
+    }
+    connection_enter(connection, CONNECTION_DIAL);
+}
+
+// Sends the engine's output, if it has any. True when a send is in flight.
+static bool flush(struct connection *connection)
+{
+    size_t length;
+    const uint8_t *output = engine_output(connection->engine, &length);
+
+    if (length == 0)
+        return false;
+    connection->client.transmit_op.handler = on_sent;
+    ring_send(connection->proxy->ring, &connection->client.transmit_op, connection->client.fd, output, length,
+              0);
+    return true;
+}
+
+// Gives the engine what is in the buffer (NULL: nothing). The buffer is eaten, or becomes the leftover.
+static void feed(struct connection *connection, struct buffer *buffer)
+{
+    enum engine_status status;
+    size_t eaten;
+    bool is_sending;
+
+    status = engine_feed(connection->engine, buffer->pieces[0].iov_base, buffer->pieces[0].iov_len, &eaten);
+    buffer_consume(buffer, eaten);
+    is_sending = flush(connection);
+    if (status == ENGINE_DONE) {
+        connection->is_hello_done = !is_sending;
+        succeeded(connection, buffer);
+        return;
+    }
+    buffer_give(connection->proxy->pool, buffer);
+    if (status == ENGINE_FAILED)
+        failed(connection);
+    else if (!is_sending)
+        receive(connection);
+}
+
+static void on_received(struct ring_op *op, const struct ring_completion *completion)
+{
+    struct connection *connection = connection_of(list_entry(op, struct endpoint, receive_op));
+    struct proxy *proxy = connection->proxy;
+
+    if (connection->state != CONNECTION_HELLO) {
+        buffer_give(proxy->pool, completion->buffer);
+        connection_drain(connection);
+    } else if (completion->result > 0) {
+        connection->active_ns = proxy->now_ns;
+        feed(connection, completion->buffer);
+    } else if (completion->result == -ENOBUFS) {
+        connection->up.state = FLOW_STARVED;
+        list_push_back(&proxy->starved, &connection->up.node);
+    } else if (completion->result == -EAGAIN || completion->result == -ENOMEM ||
+               completion->result == -EINTR) {
+        receive(connection);
+    } else {
+        proxy->setup.handshake_failed(proxy->setup.owner);
+        connection_end(connection, END_HANDSHAKE_FAILED, ALERT_NONE,
+                       completion->result == 0 ? "client closed during the handshake"
+                                               : "client reset during the handshake");
+    }
+    connection_reap(connection);
+}
+
+// All of the engine's output is on its way.
+static void flushed(struct connection *connection)
+{
+    switch (connection->state) {
+    case CONNECTION_HELLO:
+        receive(connection);
+        break;
+    case CONNECTION_DIAL:
+        connection->is_hello_done = true;
+        if (connection->connected)
+            connection_enter(connection, CONNECTION_OFFLOAD);
+        break;
+    default:
+        connection_drain(connection);
+    }
+}
+
+static void on_sent(struct ring_op *op, const struct ring_completion *completion)
+{
+    struct connection *connection = connection_of(list_entry(op, struct endpoint, transmit_op));
+    int result = completion->result;
+
+    if (result == -EAGAIN || result == -EINTR || result == -ENOMEM)
+        result = 0;
+    if (connection->state == CONNECTION_DYING) {
+        connection_reap(connection);
+        return;
+    }
+    if (result < 0) {
+        connection->down.state = FLOW_FAILED; // nothing reaches the client any more
+        if (connection->state == CONNECTION_HELLO)
+            connection->proxy->setup.handshake_failed(connection->proxy->setup.owner);
+        connection_end(connection,
+                       connection->state == CONNECTION_HELLO ? END_HANDSHAKE_FAILED : END_CLIENT_RESET,
+                       ALERT_NONE, "client reset during the handshake");
+        connection_drain(connection);
+    } else {
+        engine_output_sent(connection->engine, (size_t)result);
+        if (!flush(connection))
+            flushed(connection);
+    }
+    connection_reap(connection);
+}

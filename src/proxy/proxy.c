@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+// The proxy of one worker: what all its connections share, and what happens by time.
+#include "ringbolt/proxy.h"
+
+#include <assert.h>
+#include <malloc.h>
+#include <stdlib.h>
+
+#include "connection.h"
+#include "ringbolt/clock.h"
+#include "ringbolt/log.h"
+
+#define CANCEL_AGAIN_NS (100 * CLOCK_NS_PER_MS)
+#define TRIM_NS         CLOCK_NS_PER_S
+#define CROWD           16                    // connections whose memory is worth a look at the heap
+#define STARVED_NS      (5 * CLOCK_NS_PER_MS) // how soon a flow that got no buffer tries again
+#define STALLED_NS                                                                                           \
+    (5 * CLOCK_NS_PER_S) // a send that waited so long may lose its connection when buffers run out
+
+struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
+{
+    const struct config *config = setup->config;
+    struct proxy *proxy = calloc(1, sizeof(*proxy));
+
+    if (!proxy)
+        return NULL;
+    proxy->setup = *setup;
+    proxy->ring = setup->ring;
+    proxy->pool = setup->pool;
+    proxy->now_ns = proxy->trimmed_ns = now_ns;
+    timer_wheel_init(&proxy->wheel, now_ns);
+    timer_init(&proxy->resume_timer);
+    list_init(&proxy->connections);
+    list_init(&proxy->starved);
+    list_init(&proxy->sending);
+    proxy->slabs = connection_slabs_create();
+    proxy->listeners = calloc(config->listener_count, sizeof(*proxy->listeners));
+    proxy->next_server = calloc(config->upstream_count, sizeof(*proxy->next_server));
+    if (!proxy->slabs || !proxy->listeners || !proxy->next_server) {
+        proxy_destroy(proxy);
+        return NULL;
+    }
+    for (size_t i = 0; i < config->upstream_count; i++)
+        proxy->next_server[i] = setup->seed;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        struct listener *listener = &proxy->listeners[i];
+
+        *listener = (struct listener){.proxy = proxy,
+                                      .config = &config->listeners[i],
+                                      .context = setup->contexts[i],
+                                      .fd = setup->listeners[i]};
+        ring_op_init(&listener->accept_op, NULL);
+    }
+    return proxy;
+}
+
+void proxy_destroy(struct proxy *proxy)
+{
+    if (!proxy)
+        return;
+    assert(proxy->connection_count == 0);
+    connection_slabs_destroy(proxy->slabs);
+    free(proxy->listeners);
+    free(proxy->next_server);
+    free(proxy);
+}
+
+void proxy_start(struct proxy *proxy)
+{
+    for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
+        listener_start(&proxy->listeners[i]);
+}
+
+// Again and again until none is in flight: a cancellation can be lost (see cancel_all() in connection.c).
+static void cancel_accepts(struct proxy *proxy)
+{
+    bool is_done = true;
+
+    for (size_t i = 0; i < proxy->setup.config->listener_count; i++) {
+        ring_cancel(proxy->ring, &proxy->listeners[i].accept_op);
+        is_done &= !proxy->listeners[i].accept_op.in_flight;
+    }
+    if (!is_done)
+        timer_set(&proxy->wheel, &proxy->resume_timer, proxy->now_ns + CANCEL_AGAIN_NS);
+}
+
+void proxy_drain(struct proxy *proxy)
+{
+    if (proxy->is_draining)
+        return;
+    proxy->is_draining = true;
+    cancel_accepts(proxy);
+    for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
+        listener_drain(&proxy->listeners[i]);
+}
+
+// Calls `act` for each connection; it may free the one that it is given, and no other.
+static void for_each_connection(struct proxy *proxy, void (*act)(struct connection *connection))
+{
+    struct list *node = proxy->connections.next;
+
+    while (node != &proxy->connections) {
+        struct list *next = node->next;
+
+        act(list_entry(node, struct connection, node));
+        node = next;
+    }
+}
+
+static void stop_connection(struct connection *connection)
+{
+    connection_end(connection, END_SHUTDOWN, ALERT_NONE, NULL);
+    connection_reap(connection);
+}
+
+void proxy_stop(struct proxy *proxy)
+{
+    if (proxy->is_stopping)
+        return;
+    proxy->is_stopping = true;
+    proxy->is_draining = true;
+    cancel_accepts(proxy);
+    for_each_connection(proxy, stop_connection);
+}
+
+bool proxy_idle(const struct proxy *proxy)
+{
+    for (size_t i = 0; i < proxy->setup.config->listener_count; i++) {
+        if (proxy->listeners[i].accept_op.in_flight)
+            return false;
+    }
+    return proxy->is_draining && proxy->connection_count == 0;
+}
+
+void proxy_time(struct proxy *proxy, uint64_t now_ns)
+{
+    proxy->now_ns = now_ns;
+}
+
+static void resume_listeners(struct proxy *proxy)
+{
+    for (size_t i = 0; i < proxy->setup.config->listener_count; i++) {
+        if (proxy->listeners[i].is_paused)
+            listener_start(&proxy->listeners[i]);
+    }
+}
+
+static void run_timers(struct proxy *proxy)
+{
+    struct list expired;
+    struct list *node;
+
+    list_init(&expired);
+    timer_wheel_expired(&proxy->wheel, proxy->now_ns, &expired);
+    // A handler may cancel a timer that waits in `expired`: then it is not there any more.
+    while ((node = list_pop_front(&expired))) {
+        struct timer *timer = list_entry(node, struct timer, node);
+
+        if (timer == &proxy->resume_timer && proxy->is_draining)
+            cancel_accepts(proxy);
+        else if (timer == &proxy->resume_timer)
+            resume_listeners(proxy);
+        else
+            connection_on_timer(list_entry(timer, struct connection, timer));
+    }
+}
+
+// No buffer is left and somebody needs one: the connection whose peer has taken nothing for the longest time goes.
+static void shed_stalled(struct proxy *proxy)
+{
+    struct flow *flow;
+    struct connection *connection;
+
+    if (list_empty(&proxy->sending))
+        return;
+    flow = list_entry(proxy->sending.next, struct flow, node);
+    if (proxy->now_ns - flow->sending_since_ns < STALLED_NS)
+        return;
+    connection = flow->connection;
+    connection_end(connection, END_MEMORY, ALERT_NONE, "buffers ran out and this peer takes nothing");
+    if (connection->state != CONNECTION_DYING)
+        connection_enter(connection, CONNECTION_DYING); // at once: the buffer is what is wanted
+    connection_reap(connection);
+}
+
+// Those that got no buffer try again, the longest-waiting first, as many as there are buffers.
+static void feed_starved(struct proxy *proxy)
+{
+    unsigned ready = ring_idle_ready(proxy->ring);
+    struct list waiting;
+    struct list *node;
+
+    list_init(&waiting);
+    list_splice_back(&waiting, &proxy->starved);
+    if (ready == 0)
+        shed_stalled(proxy);
+    while (ready-- > 0 && (node = list_pop_front(&waiting))) {
+        struct flow *flow = list_entry(node, struct flow, node);
+        struct connection *connection = flow->connection;
+
+        if (connection->state == CONNECTION_HELLO)
+            handshake_retry(connection);
+        else
+            flow_retry(flow);
+        connection_reap(connection);
+    }
+    list_splice_back(&waiting, &proxy->starved);
+    list_splice_back(&proxy->starved, &waiting);
+}
+
+// Handshakes leave OpenSSL's memory with the allocator; after a crowd has gone it is worth giving back.
+static bool is_crowd_gone(const struct proxy *proxy)
+{
+    return proxy->connection_peak >= CROWD && proxy->connection_count <= proxy->connection_peak / 2;
+}
+
+static void trim(struct proxy *proxy)
+{
+    proxy->trimmed_ns = proxy->now_ns;
+    buffer_pool_trim(proxy->pool);
+    if (is_crowd_gone(proxy)) {
+        malloc_trim(0);
+        proxy->connection_peak = proxy->connection_count;
+    }
+}
+
+void proxy_tick(struct proxy *proxy)
+{
+    run_timers(proxy);
+    if (!list_empty(&proxy->starved))
+        feed_starved(proxy);
+    if (proxy->now_ns - proxy->trimmed_ns >= TRIM_NS)
+        trim(proxy);
+}
+
+uint64_t proxy_wait_ns(const struct proxy *proxy, uint64_t now_ns)
+{
+    uint64_t wait_ns = timer_wheel_wait_ns(&proxy->wheel, now_ns);
+
+    // Memory that a burst took goes back although nothing happens any more.
+    if (wait_ns > TRIM_NS && (!buffer_pool_is_trimmed(proxy->pool) || is_crowd_gone(proxy)))
+        wait_ns = TRIM_NS;
+    if (!list_empty(&proxy->starved) && wait_ns > STARVED_NS)
+        return STARVED_NS;
+    return wait_ns;
+}
+
+unsigned proxy_connection_count(const struct proxy *proxy)
+{
+    return proxy->connection_count;
+}

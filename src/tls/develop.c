@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// The development certificate: an authority and a server certificate, made in memory for `ringbolt run` without --cert. The
+// authority's key is forgotten as soon as it has signed, so whoever trusts its certificate trusts this one server.
+#include "src/tls/material.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <openssl/bn.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/x509v3.h>
+
+#define VALID_S        (30L * 24 * 60 * 60)
+#define CLOCK_SKEW_S   (5L * 60)
+#define SERIAL_BITS    159 // RFC 5280 §4.1.2.2: positive, at most 20 bytes
+#define AUTHORITY_NAME "Ringbolt development CA "
+
+struct extension {
+    int nid;
+    const char *value;
+};
+
+// What strict verifiers ask for: RFC 5280 §4.2.1.
+static const struct extension authority_extensions[] = {
+    {NID_basic_constraints, "critical,CA:TRUE,pathlen:0"},
+    {NID_key_usage, "critical,keyCertSign,cRLSign"},
+    {NID_subject_key_identifier, "hash"},
+    {NID_authority_key_identifier, "keyid:always"},
+    {NID_undef, NULL},
+};
+
+static const struct extension server_extensions[] = {
+    {NID_basic_constraints, "critical,CA:FALSE"},
+    {NID_key_usage, "critical,digitalSignature"},
+    {NID_ext_key_usage, "serverAuth"},
+    {NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1,IP:::1"},
+    {NID_subject_key_identifier, "hash"},
+    {NID_authority_key_identifier, "keyid:always"},
+    {NID_undef, NULL},
+};
+
+static bool set_serial(X509 *certificate)
+{
+    BIGNUM *number = BN_new();
+    bool is_set = number != NULL && BN_rand(number, SERIAL_BITS, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) == 1 &&
+                  BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) != NULL;
+
+    BN_free(number);
+    return is_set;
+}
+
+static bool add_extensions(X509 *certificate, X509 *issuer, const struct extension *extensions)
+{
+    X509V3_CTX context;
+
+    X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
+    X509V3_set_ctx_nodb(&context);
+    for (; extensions->value != NULL; extensions++) {
+        X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, extensions->nid, extensions->value);
+        bool is_added = extension != NULL && X509_add_ext(certificate, extension, -1) == 1;
+
+        X509_EXTENSION_free(extension);
+        if (!is_added)
+            return false;
+    }
+    return true;
+}
+
+// issuer NULL: signs itself. NULL when OpenSSL fails.
+static X509 *make_certificate(const char *name, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key,
+                              const struct extension *extensions)
+{
+    X509 *certificate = X509_new();
+    X509_NAME *subject;
+
+    if (certificate == NULL)
+        return NULL;
+    subject = X509_get_subject_name(certificate);
+    if (issuer == NULL)
+        issuer = certificate;
+    if (X509_set_version(certificate, X509_VERSION_3) == 1 && set_serial(certificate) &&
+        X509_gmtime_adj(X509_getm_notBefore(certificate), -CLOCK_SKEW_S) != NULL &&
+        X509_gmtime_adj(X509_getm_notAfter(certificate), VALID_S) != NULL &&
+        X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1, 0) ==
+            1 &&
+        X509_set_issuer_name(certificate, X509_get_subject_name(issuer)) == 1 &&
+        X509_set_pubkey(certificate, key) == 1 && add_extensions(certificate, issuer, extensions) &&
+        X509_sign(certificate, issuer_key, EVP_sha256()) > 0)
+        return certificate;
+    X509_free(certificate);
+    return NULL;
+}
+
+// Names differ from run to run: a trust store that holds two authorities of one name may try the wrong one.
+static X509 *make_authority(EVP_PKEY *key)
+{
+    unsigned char random[4];
+    char name[sizeof(AUTHORITY_NAME) + 2 * sizeof(random)];
+
+    if (RAND_bytes(random, sizeof(random)) != 1)
+        return NULL;
+    snprintf(name, sizeof(name), AUTHORITY_NAME "%02x%02x%02x%02x", random[0], random[1], random[2],
+             random[3]);
+    return make_certificate(name, key, NULL, key, authority_extensions);
+}
+
+// 0 or -errno.
+static int write_temporary(int fd, X509 *certificate)
+{
+    FILE *file = fdopen(fd, "w");
+    int result = 0;
+
+    if (file == NULL) {
+        result = -errno;
+        close(fd);
+        return result;
+    }
+    errno = EIO;
+    if (PEM_write_X509(file, certificate) != 1 || fflush(file) != 0 || fchmod(fd, 0644) < 0 || fsync(fd) < 0)
+        result = -errno;
+    if (fclose(file) != 0 && result == 0)
+        result = -errno;
+    return result;
+}
+
+// A reader finds the old file or the new one, never a part.
+static int write_whole(const char *path, X509 *certificate)
+{
+    struct stat facts;
+    char *temporary;
+    int result;
+    int fd;
+
+    // Replacing /dev/null or a folder is not what anybody means.
+    if (lstat(path, &facts) == 0 && !S_ISREG(facts.st_mode))
+        return -EEXIST;
+    if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
+        return -ENOMEM;
+    fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0) {
+        result = -errno;
+        goto out;
+    }
+    result = write_temporary(fd, certificate);
+    if (result == 0 && rename(temporary, path) < 0)
+        result = -errno;
+    if (result < 0)
+        unlink(temporary);
+out:
+    free(temporary);
+    return result;
+}
+
+static struct material *fill(const struct config *config, X509 *certificate, EVP_PKEY *key)
+{
+    struct material *material = material_create(config->listener_count);
+
+    for (size_t i = 0; i < config->listener_count; i++) {
+        material_listener_init(&material->listeners[i], 1);
+        X509_up_ref(certificate);
+        EVP_PKEY_up_ref(key);
+        material->listeners[i].pairs[0] = (struct material_pair){.certificate = certificate, .key = key};
+    }
+    return material;
+}
+
+int material_develop(const struct config *config, const char *ca_file, struct material **ret,
+                     struct report *report)
+{
+    EVP_PKEY *authority_key = EVP_EC_gen("P-256");
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *authority = NULL;
+    X509 *certificate = NULL;
+    int result = -EIO;
+
+    if (authority_key != NULL && key != NULL)
+        authority = make_authority(authority_key);
+    if (authority != NULL)
+        certificate = make_certificate("localhost", key, authority, authority_key, server_extensions);
+    if (certificate == NULL) {
+        const char *reason = ERR_reason_error_string(ERR_peek_error());
+        report_add(report, (struct config_where){0}, "OpenSSL cannot make a development certificate: %s",
+                   reason != NULL ? reason : "unknown error");
+        goto out;
+    }
+    result = ca_file != NULL ? write_whole(ca_file, authority) : 0;
+    if (result < 0) {
+        report_add(report, (struct config_where){0}, "cannot write the development CA to %s: %s", ca_file,
+                   result == -EEXIST ? "it is no regular file; name one that may be replaced"
+                                     : log_error_text(result));
+        goto out;
+    }
+    *ret = fill(config, certificate, key);
+out:
+    ERR_clear_error();
+    X509_free(certificate);
+    X509_free(authority);
+    EVP_PKEY_free(key);
+    EVP_PKEY_free(authority_key);
+    return result;
+}

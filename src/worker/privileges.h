@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a worker gives up before it meets the network.
+#pragma once
+
+#include <sys/types.h>
+
+// Becomes uid and gid with no supplementary groups, unless uid is (uid_t)-1, and sets no_new_privs. 0, or -errno with
+// *ret_what (static text) naming the step; a worker must not go on then.
+int privileges_drop(uid_t uid, gid_t gid, const char **ret_what);

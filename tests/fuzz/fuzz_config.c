@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// A configuration file of any bytes either becomes a configuration that keeps what config.h promises, or is
+// refused with a reason. Host names go to no resolver.
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ringbolt/config.h"
+#include "src/config/parse.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define REQUIRE(fact)                                                                                        \
+    do {                                                                                                     \
+        if (!(fact))                                                                                         \
+            abort();                                                                                         \
+    } while (0)
+
+// Names have no address, one or two, by their length.
+static int resolve(const char *host, struct config_address *ret, size_t max, size_t *ret_count)
+{
+    size_t count = strlen(host) % 3;
+
+    REQUIRE(max >= 2);
+    if (count == 0)
+        return EAI_NONAME;
+    for (size_t i = 0; i < count; i++) {
+        struct sockaddr_in *socket = (struct sockaddr_in *)&ret[i].socket;
+        ret[i] = (struct config_address){.length = sizeof(*socket)};
+        socket->sin_family = AF_INET;
+        socket->sin_addr.s_addr = htonl(0xc0000200 + (uint32_t)i); // 192.0.2.0/24: documentation
+    }
+    *ret_count = count;
+    return 0;
+}
+
+static void check_address(const struct config_address *address)
+{
+    REQUIRE(address->text != NULL && address->text[0] != '\0');
+    REQUIRE(address->length > sizeof(sa_family_t) && address->length <= sizeof(address->socket));
+    REQUIRE(address->socket.ss_family == AF_INET || address->socket.ss_family == AF_INET6 ||
+            address->socket.ss_family == AF_UNIX);
+}
+
+static void check_listener(const struct config *config, const struct config_listener *listener)
+{
+    const struct config_tls *tls = &listener->tls;
+
+    REQUIRE(listener->name != NULL && listener->where.line > 0);
+    REQUIRE(listener->upstream < config->upstream_count);
+    REQUIRE(tls->version_min == CONFIG_TLS12 || tls->version_min == CONFIG_TLS13);
+    REQUIRE(tls->version_max == CONFIG_TLS12 || tls->version_max == CONFIG_TLS13);
+    REQUIRE(tls->version_min <= tls->version_max);
+    REQUIRE(tls->certificate_count > 0);
+    for (size_t i = 0; i < tls->certificate_count; i++)
+        REQUIRE(tls->certificates[i].chain[0] == '/' && tls->certificates[i].key[0] == '/');
+    for (size_t i = 0; i < tls->alpn_count; i++)
+        REQUIRE(strlen(tls->alpn[i]) >= 1 && strlen(tls->alpn[i]) <= 255);
+    check_address(&listener->address);
+}
+
+static void check_config(const struct config *config)
+{
+    REQUIRE(config->workers >= 1 && config->workers <= 1024);
+    REQUIRE(config->limits.connections >= 1 && config->limits.connections <= 10000000);
+    REQUIRE(config->limits.memory >= (uint64_t)config->workers << 20 && config->limits.memory <= INT64_MAX);
+    REQUIRE(config->timeouts.handshake_ns >= 1000000 && config->timeouts.idle_ns >= 1000000);
+    REQUIRE(config->listener_count > 0 && config->upstream_count > 0);
+    for (size_t i = 0; i < config->listener_count; i++)
+        check_listener(config, &config->listeners[i]);
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        REQUIRE(config->upstreams[i].server_count > 0);
+        for (size_t j = 0; j < config->upstreams[i].server_count; j++)
+            check_address(&config->upstreams[i].servers[j].address);
+    }
+}
+
+static void check_report(const struct report *report)
+{
+    REQUIRE(report->count > 0);
+    for (size_t i = 0; i < report->count; i++) {
+        const char *text = report->lines[i].text;
+        REQUIRE(strncmp(text, "fuzz.yaml:", 10) == 0);
+        REQUIRE(strncmp(text, "fuzz.yaml: libcyaml", 19) != 0); // a bug of ours
+        for (; *text != '\0'; text++)
+            REQUIRE((unsigned char)*text >= 0x20 && *text != 0x7f);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct config *config = NULL;
+    struct report report;
+    int result;
+
+    report_init(&report, "fuzz.yaml");
+    result = config_parse_with((const char *)data, size, "/etc/ringbolt", resolve, &config, &report);
+    if (result == 0) {
+        REQUIRE(report.count == 0);
+        check_config(config);
+    } else {
+        REQUIRE(result == -EINVAL && config == NULL);
+        check_report(&report);
+    }
+    config_destroy(config);
+    report_finish(&report);
+    return 0;
+}

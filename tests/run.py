@@ -1,0 +1,215 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Builds and runs every test, and closes with one line that counts them all. Called by scripts/test.
+
+One step after the other, so that the guest, which has one CPU and no patience, has it to itself:
+    unit, simulation, fuzz corpora → end to end → the same with sanitizers → in the guest: kernel record layer → end to end
+Each step's output goes to a file; of a step that fails, the end is shown. Counts come from the runners' JUnit files, so that a
+step that died without one counts as a failure of its own.
+"""
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import xml.etree.ElementTree as tree
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+IS_CI = os.environ.get("CI", "") not in ("", "0", "false")
+STEP_SECONDS_MAX = 20 * 60
+
+
+class Tally:
+    """What all runners counted, and the skips with their reasons."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.passed, self.failed, self.skipped = 0, 0, 0
+        self.failures, self.skips = [], {}
+
+    def add_file(self, step, path):
+        """Counts a JUnit file; False when there is none or it holds no test. Meson leaves the reason of a skip out of it: it is
+        in the log beside it."""
+        reasons = []
+        if path.endswith(".junit.xml") and os.path.exists(path.replace(".junit.xml", ".txt")):
+            with open(path.replace(".junit.xml", ".txt"), errors="replace") as log:
+                reasons = re.findall(r"^1\.\.0 # SKIP (.*)$", log.read(), re.MULTILINE)
+        try:
+            cases = list(tree.parse(path).iter("testcase"))
+        except (OSError, tree.ParseError):
+            return False
+        with self.lock:
+            for case in cases:
+                name = f"{step}: {case.get('classname', '')} {case.get('name', '')}".replace("  ", " ")
+                skipped = case.find("skipped")
+                if case.find("failure") is not None or case.find("error") is not None:
+                    self.failed += 1
+                    self.failures.append(name)
+                elif skipped is not None:
+                    self.skipped += 1
+                    reason = skipped.get("message") or skipped.text or (reasons.pop(0) if reasons else "no reason given")
+                    self.skips.setdefault(f"{step}: {reason}", []).append(name)
+                else:
+                    self.passed += 1
+        return bool(cases)
+
+    def fail(self, step, why):
+        with self.lock:
+            self.failed += 1
+            self.failures.append(f"{step}: {why}")
+
+    def skip(self, step, why):
+        with self.lock:
+            self.skipped += 1
+            self.skips.setdefault(f"{step}: {why}", []).append(step)
+
+
+class Runner:
+    def __init__(self, tally, folder):
+        self.tally, self.folder = tally, folder
+        self.lock = threading.Lock()
+        self.groups = set()
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def say(self, text):
+        with self.lock:
+            print(text, flush=True)
+
+    def step(self, name, command, junit=None, environment=None, show=60):
+        """Runs one step to its end, and ends what it may have left behind. True when it succeeded."""
+        log = self.path(re.sub(r"\W+", "-", name) + ".log")
+        started = time.monotonic()
+        with open(log, "w") as output:
+            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                                       env={**os.environ, **(environment or {})}, start_new_session=True)
+            self.groups.add(process.pid)
+            try:
+                status = process.wait(timeout=STEP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                status = "not in time"
+                self.end_group(process.pid)
+                process.wait()
+        left = self.end_group(process.pid)
+        self.groups.discard(process.pid)
+        counted = self.tally.add_file(name, junit) if junit else True
+        good = status == 0 and not left
+        self.say(f"{'ok  ' if good else 'FAIL'} {name} ({time.monotonic() - started:.0f} s)")
+        if left:
+            self.tally.fail(name, "left a process behind")
+        if not counted or (junit is None and status != 0):
+            self.tally.fail(name, f"ended with status {status}" + (", no test was counted" if junit else ""))
+        if not good:
+            with open(log, errors="replace") as output:
+                self.say("".join(f"    {line}" for line in output.readlines()[-show:]))
+        return good
+
+    @staticmethod
+    def end_group(group):
+        """True when there was something to end."""
+        try:
+            os.killpg(group, signal.SIGKILL)
+            return True
+        except ProcessLookupError:
+            return False
+
+
+def build(run, name, *options):
+    # A folder of one's own for each configuration; a second run of this script waits for the first.
+    folder = os.path.join(ROOT, name)
+    action = ["--reconfigure"] if os.path.exists(os.path.join(folder, "build.ninja")) else []
+    options = list(options) + (["-Dwerror=true"] if IS_CI else [])
+    lock = os.path.join(ROOT, f".{name}.lock")
+    return (run.step(f"{name}: configure", ["flock", lock, "meson", "setup", name, *action, *options]) and
+            run.step(f"{name}: compile", ["flock", lock, "ninja", "-C", name]))
+
+
+def meson_tests(run, name):
+    # Its log folder is the run's own, so that two runs don't write the same file.
+    base = f"{os.getpid()}-{name}"
+    junit = os.path.join(ROOT, name, "meson-logs", f"{base}.junit.xml")
+    run.step(f"{name}: unit, simulation, fuzz corpora",
+             ["meson", "test", "-C", name, "--no-rebuild", "--logbase", base, "--print-errorlogs", "--timeout-multiplier", "4"], junit)
+    for end in (".txt", ".json", ".junit.xml"):
+        try:
+            os.unlink(os.path.join(ROOT, name, "meson-logs", base + end))
+        except FileNotFoundError:
+            pass
+
+
+def pytest(junit, workers):
+    return ["/usr/bin/python3", "-m", "pytest", "tests/e2e", "-q", "-p", "no:cacheprovider", "--junitxml", junit,
+            *(["-n", str(workers)] if workers else [])]
+
+
+def end_to_end(run, name, **environment):
+    junit = run.path(f"{name}-e2e.xml")
+    run.step(f"{name}: end to end", pytest(junit, 2), junit, {"RINGBOLT": os.path.join(ROOT, name, "ringbolt"), **environment})
+
+
+def guest(run, kernel):
+    step = f"guest ({kernel})"
+    check = subprocess.run(["tests/guest/run", "--kernel", kernel, "--check"], cwd=ROOT, stdin=subprocess.DEVNULL,
+                           capture_output=True, text=True)
+    if check.returncode != 0:
+        why = (check.stdout + check.stderr).strip() or "no reason given"
+        if IS_CI:
+            run.tally.fail(step, f"could not be started: {why}")
+        else:
+            run.tally.skip(step, f"could not be started, nothing ran over kernel TLS: {why}")
+        return
+    start = ["tests/guest/run", "--kernel", kernel, "--share", run.folder, "--timeout", str(STEP_SECONDS_MAX - 60), "--"]
+    # The test's own TAP is not JUnit: one step, one test.
+    if run.step(f"{step}: kernel record layer", [*start, os.path.join("build", "tests", "unit", "test_record_kernel")]):
+        with run.tally.lock:
+            run.tally.passed += 1
+    # All cases with kernel records both ways; those in which the layer makes the difference in its mixed forms. User records are
+    # tested on this kernel.
+    parts = {"kernel": [], "tx late": ["-k", "records or bulk or backends"]}
+    if kernel == "qemu":  # slow: what only the newer kernel can do
+        parts = {"kernel tx late": ["-k", "key_update"]}
+    for number, (layers, select) in enumerate(parts.items()):
+        junit = run.path(f"guest-{kernel}-{number}.xml")
+        environment = [f"RINGBOLT={os.path.join(ROOT, 'build', 'ringbolt')}", f"RINGBOLT_E2E_LAYERS={layers}"]
+        run.step(f"{step}: end to end, {layers}", [*start, "env", *environment, *pytest(junit, 0), *select], junit)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="without the sanitizer build")
+    parser.add_argument("--full", action="store_true", help="with the newer guest kernel (fetches its Debian package)")
+    args = parser.parse_args()
+    tally = Tally()
+    with tempfile.TemporaryDirectory(prefix="ringbolt-test-") as folder:
+        run = Runner(tally, folder)
+        if build(run, "build", "-Dtests=enabled", "-Dbuildtype=debugoptimized"):
+            kernels = ["uml"] + (["qemu"] if args.full else [])
+            here = [lambda: meson_tests(run, "build"), lambda: end_to_end(run, "build")]
+            if not args.quick:
+                def sanitized():
+                    if build(run, "build-asan", "-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"):
+                        meson_tests(run, "build-asan")
+                        end_to_end(run, "build-asan", RINGBOLT_SANITIZE="asan ubsan", UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
+                here.append(sanitized)
+            for kernel in kernels:
+                here.append(lambda kernel=kernel: guest(run, kernel))
+            for step in here:
+                try:
+                    step()
+                except Exception as error:  # whatever it is must show in the count
+                    run.tally.fail("the test runner", repr(error))
+    for reason, names in sorted(tally.skips.items()):
+        print(f"skipped {len(names)}: {reason}")
+    for name in tally.failures:
+        print(f"failed: {name}")
+    print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped", flush=True)
+    return 1 if tally.failed or not tally.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

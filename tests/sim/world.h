@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// A world in memory for the simulation: sockets, a ring and kernel TLS, all driven by one seed. world.c defines every function
+// of ring.h and socket.h and the kernel half of record.h, so the linker takes these and not the library's.
+//
+// What the real ones may do, these do often: receive and send less than asked, complete in any order, refuse for want of buffers
+// or memory, block, reset.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ringbolt/buffer.h"
+#include "ringbolt/record.h"
+#include "ringbolt/ring.h"
+
+// What the other side of a simulated socket sees and does.
+struct peer; // one stream, seen from outside the proxy
+
+void world_begin(uint64_t seed);
+// Checks that nothing is left (descriptors open, operations pending) and forgets everything. False with a line on stderr.
+bool world_end(void);
+
+uint64_t world_random(void);
+// 0 to below-1
+uint64_t world_below(uint64_t below);
+bool world_chance(unsigned percent);
+
+uint64_t world_now_ns(void);
+void world_advance(uint64_t ns);
+
+// A connection that waits to be accepted on the listening descriptor `listener` (any number below 100).
+struct peer *world_connect(int listener);
+
+// How the next outgoing connection will be answered.
+enum world_dial { WORLD_DIAL_ACCEPT, WORLD_DIAL_REFUSE, WORLD_DIAL_HANG };
+void world_dial(enum world_dial answer);
+// The peer of the last outgoing connection that was accepted; NULL when there is none since the last call.
+struct peer *world_dialled(void);
+
+// Bytes into the proxy: how many fitted. Out of it: how many were there.
+size_t peer_write(struct peer *peer, const void *data, size_t length);
+size_t peer_read(struct peer *peer, void *data, size_t length);
+void peer_finish(struct peer *peer);  // FIN
+void peer_reset(struct peer *peer);   // RST; what the proxy had not sent is lost
+bool peer_is_at_end(const struct peer *peer);    // everything was read and FIN came
+bool peer_was_reset(const struct peer *peer);    // RST came
+void peer_capacity(struct peer *peer, size_t in, size_t out); // socket buffers
+
+// What the simulated kernel's TLS can do.
+extern struct record_probe world_probe;
+void world_kernel_tls(bool transmit, bool receive, bool rekey);
+// How many directions went into the kernel so far.
+unsigned world_offloads(void);
+
+// Percentages: how often an operation fails for want of something, passing.
+extern unsigned world_trouble;
