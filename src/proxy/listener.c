@@ -78,6 +78,10 @@ static void on_accepted(struct ring_op *op, const struct ring_completion *comple
     struct listener *listener = list_entry(op, struct listener, accept_op);
     int result = completion->result;
 
+    if (result >= 0 && listener->proxy->is_stopping) {
+        socket_close(result, true); // it was accepted before the word to stop was heard
+        return;
+    }
     if (result >= 0) {
         connection_create(listener, result);
         result = take_waiting(listener, ACCEPTS_AT_ONCE - 1);

@@ -533,11 +533,37 @@ static void test_stalled_readers(void **state)
     check(world_end(), &first, "something was left");
 }
 
+// A client whose accept is done, and not heard of yet, when the word to stop comes: it is turned away, and nobody waits for it.
+static void test_stop_meets_an_accept(void **state)
+{
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        struct run run = {.seed = seed};
+        uint64_t began_ns;
+
+        world_begin(seed);
+        setup(&run); // with a client in the queue
+        world_trouble = 0;
+        for (int i = 0; i < 10; i++)
+            (void)ring_wait(run.ring, 0);
+        proxy_stop(run.proxy);
+        began_ns = world_now_ns();
+        for (unsigned steps = 0; !proxy_idle(run.proxy) && steps < 1000; steps++)
+            proxy_step(&run);
+        check(proxy_idle(run.proxy) && world_now_ns() - began_ns < CLOCK_NS_PER_S, &run, "it does not stop at once");
+        proxy_destroy(run.proxy);
+        ring_destroy(run.ring);
+        buffer_pool_destroy(run.pool);
+        SSL_free(run.client.ssl);
+        check(world_end(), &run, "something was left");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seeds),
         cmocka_unit_test(test_stalled_readers),
+        cmocka_unit_test(test_stop_meets_an_accept),
     };
     struct report report;
 
