@@ -28,11 +28,48 @@ struct config_address {
     char *text; // as it was written; of a server found by its name the address that was found, "192.0.2.1:80"
 };
 
+// Where a passphrase comes from. Neither: the terminal is asked at start, if there is one.
+struct config_passphrase {
+    char *env;  // name of an environment variable; or NULL
+    char *file; // absolute path, its first line without the newline; or NULL
+    struct config_where where;
+};
+
+// One certificate: either chain and key (the same path for a file that holds both), or pkcs12.
 struct config_certificate {
-    char *chain; // absolute path, PEM: the certificate first, then its intermediates
-    char *key;   // absolute path, PEM
-    struct config_where chain_where;
+    char *chain;  // absolute path, PEM: the certificate first, then its intermediates; NULL with pkcs12
+    char *key;    // absolute path, PEM or DER (PKCS#1, PKCS#8, SEC1); NULL with pkcs12
+    char *pkcs12; // absolute path; NULL with chain and key
+    struct config_passphrase passphrase;
+    char *ocsp; // absolute path of an OCSP response (DER) to staple; or NULL
+    char **
+        names; // serve it for these instead of the names it holds, lower case: "a.example", "*.example"; or none
+    size_t name_count;
+    struct config_where chain_where; // of `pkcs12` if that is what was given
     struct config_where key_where;
+    struct config_where ocsp_where;
+};
+
+enum config_client_auth { CONFIG_CLIENT_AUTH_OFF, CONFIG_CLIENT_AUTH_OPTIONAL, CONFIG_CLIENT_AUTH_REQUIRED };
+
+struct config_client_trust {
+    enum config_client_auth mode; // default off: then everything else is empty
+    char *ca;                     // absolute path, PEM bundle; never NULL unless off
+    char **crls; // absolute paths, PEM or DER; with any, every certificate of a chain is checked
+    size_t crl_count;
+    unsigned
+        depth; // intermediates between the client's certificate and a CA of the bundle; 0 to 16, default 4
+    struct config_where ca_where;
+    struct config_where crl_where; // of the key `crl`
+};
+
+struct config_ocsp {
+    bool
+        fetch; // default false: staple what files hold. true: the master asks the responder that the certificate names
+    char *cache;         // absolute path of a folder where responses survive a restart; or NULL
+    char *responder;     // URL to ask instead of the certificate's own; or NULL
+    uint64_t timeout_ns; // for one request; default 10 s
+    struct config_where where;
 };
 
 enum config_tls_version { CONFIG_TLS12 = 0x0303, CONFIG_TLS13 = 0x0304 };
@@ -40,10 +77,22 @@ enum config_tls_version { CONFIG_TLS12 = 0x0303, CONFIG_TLS13 = 0x0304 };
 struct config_tls {
     enum config_tls_version version_min; // default CONFIG_TLS12
     enum config_tls_version version_max; // default CONFIG_TLS13; never below version_min
+    char *ciphers;      // TLS 1.2 suites, OpenSSL's names with colons, only AEAD with ECDHE; never NULL
+    char *ciphersuites; // TLS 1.3 suites, likewise; never NULL
+    char *groups; // as SSL_CTX_set1_groups_list() takes them, of those that we allow, best first; never NULL
+    bool prefers_server; // our order of suites counts; false (profile modern and intermediate): the client's
     struct config_certificate *certificates;
-    size_t certificate_count; // 1 or more, except for a development listener (config_quick without files)
-    char **alpn;              // protocol names in our order of preference, each 1 to 255 bytes
-    size_t alpn_count;        // 0: ALPN is not answered
+    size_t
+        certificate_count; // 1 or more, except for a development listener (config_quick without files) and with certificate_dir
+    char *certificate_dir; // absolute path; NULL: none
+    struct config_where certificate_dir_where;
+    bool
+        strict_sni; // default false. true: a client that names no host, or one that no certificate is for, is refused
+    struct config_client_trust client_auth;
+    struct config_ocsp ocsp;
+    char *keylog;      // absolute path, SSLKEYLOGFILE's format, appended to; NULL: none
+    char **alpn;       // protocol names in our order of preference, each 1 to 255 bytes
+    size_t alpn_count; // 0: ALPN is not answered
     struct config_where where;
 };
 
@@ -92,10 +141,24 @@ struct config {
     } limits;
     struct {
         uint64_t handshake_ns;   // default 10 s
-        uint64_t connect_ns;     // default 10 s, for each server tried
+        uint64_t connect_ns;     // default 5 s, for each server tried
         uint64_t idle_ns;        // default 5 min without a byte in either direction
         uint64_t half_closed_ns; // default 30 s without a byte after one direction has ended
     } timeouts;
+    struct {
+        char **
+            keys; // absolute paths of files of 48 or 80 bytes (nginx's formats); the first one encrypts, all decrypt
+        struct config_where *key_wheres;
+        size_t key_count;   // 0: the master makes them
+        uint64_t rotate_ns; // default 12 h; how often the master makes a new one; with files it does nothing
+        uint64_t lifetime_ns; // default 24 h; of a ticket, at most 7 d (RFC 8446 §4.6.1)
+    } tickets;
+    struct {
+        char *
+            socket; // absolute path, or NULL: none. Default /run/ringbolt/admin.sock when root starts a file's configuration
+        bool is_default; // nobody asked for it: do without when it can't be had
+        struct config_where where;
+    } admin;
     struct config_listener *listeners;
     size_t listener_count; // 1 or more
     struct config_upstream *upstreams;
@@ -106,12 +169,14 @@ struct config {
 struct report_line {
     char *text; // a whole line without its newline
     struct config_where where;
+    bool is_warning; // nothing fails because of it
 };
 
 struct report {
     char *file; // what stands ahead of each line; owned
     struct report_line *lines;
-    size_t count;
+    size_t count;       // errors and warnings
+    size_t error_count; // errors alone
 };
 
 // file is copied; NULL means lines that hold only the text. Aborts on no memory: nothing runs yet.
@@ -122,6 +187,10 @@ void report_finish(struct report *report);
 // what is wrong and what would be right, without a full stop. An identical line is not added twice. Control
 // characters in it are escaped, and what makes it very long is cut off.
 void report_add(struct report *report, struct config_where where, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// The same for what works and should still be changed: `FILE:LINE:COLUMN: warning: TEXT`.
+void report_warn(struct report *report, struct config_where where, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 // Writes the lines to `to`. They are sorted by place at any time.
