@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TLS handshakes. Three ideas:
-//   material  what the master reads from files and validates: certificate chains and keys
-//   context   a worker's OpenSSL state for one listener, made from material (an SSL_CTX)
+//   material  certificates and the like: see material.h
+//   context   a worker's OpenSSL state for one listener (an SSL_CTX), which serves what the material holds
 //   engine    one handshake: eats bytes, yields bytes, and in the end traffic secrets; it never sees a socket
 #pragma once
 
@@ -10,44 +10,27 @@
 #include <stdint.h>
 
 #include "ringbolt/config.h"
+#include "ringbolt/material.h"
 #include "ringbolt/record.h"
-
-// ---- material (src/tls/material.c) ----
-
-struct material; // the certificates and keys of every listener of one configuration
-
-// Reads every certificate and key that the configuration names and checks that each chain parses, each key matches
-// its certificate, each is a kind we serve (RSA of at least 2048 bits, ECDSA P-256/P-384/P-521, Ed25519), not expired (an error; one
-// that isn't valid yet too) and that no key asks for a passphrase. A key file that others can read is only warned about in the
-// log. Everything wrong goes into `report` with the place in the configuration, the file's name, and the cure. 0 and *ret
-// (material_destroy() it), or -EINVAL and *ret untouched.
-int material_load(const struct config *config, struct material **ret, struct report *report);
-
-// The same for a configuration by config_quick() without files: makes a certificate authority and a server certificate (ECDSA
-// P-256, valid for 30 days, subjectAltName localhost, 127.0.0.1, ::1) in memory. With ca_file not NULL the authority's
-// certificate is written there as PEM (whole or not at all; a regular file is replaced, anything else refused with -EEXIST). 0,
-// or -errno with a line in `report`.
-int material_develop(const struct config *config, const char *ca_file, struct material **ret,
-                     struct report *report);
-
-void material_destroy(struct material *material); // NULL is accepted; private keys are wiped by OpenSSL
-
-// Keys for session tickets, made by the master before it starts workers, so that a session resumes at any of them.
-#define TICKET_KEYS_SIZE 80
-// Fills keys[TICKET_KEYS_SIZE] from the system's random source. 0 or -EIO.
-int ticket_keys_make(uint8_t *keys);
 
 // ---- context (src/tls/context.c) ----
 
 struct tls_context;
 
-// Makes the OpenSSL state of one listener: TLS version bounds, only AEAD suites with ECDHE (AES-128-GCM, AES-256-GCM,
-// ChaCha20-Poly1305), RSA and ECDSA certificates side by side, ALPN, tickets under ticket_keys; compression, renegotiation, 0-RTT,
-// session cache and OpenSSL's own kTLS off; two tickets a TLS 1.3 handshake, one on resumption (OpenSSL's way).
-// 0 and *ret (tls_context_destroy() it), or -EIO / -EINVAL with a line in the log.
-// config and material must outlive it.
-int tls_context_create(const struct config *config, size_t listener, const struct material *material,
-                       const uint8_t *ticket_keys, struct tls_context **ret);
+struct tls_context_options {
+    const struct config *config;
+    size_t listener;
+    // Looked into at each handshake, so that what is applied to it counts from the next one on.
+    struct material *material;
+    int keylog; // a descriptor to append secrets to, in SSLKEYLOGFILE's format; -1: none
+};
+
+// Makes the OpenSSL state of one listener: TLS version bounds, suites, groups, ALPN, client authentication as configured; only AEAD
+// suites with ECDHE; compression, renegotiation, 0-RTT, session cache and OpenSSL's own kTLS off; two tickets a TLS 1.3 handshake,
+// one on resumption (OpenSSL's way). A ticket is good where client authentication is the same (mode, authorities and CRLs), at any worker,
+// instance or listener that has its key. 0 and *ret (tls_context_destroy() it), or -EIO / -EINVAL with a line in the log.
+// What the options point to must outlive it.
+int tls_context_create(const struct tls_context_options *options, struct tls_context **ret);
 void tls_context_destroy(struct tls_context *context);
 
 // ---- engine (src/tls/engine.c) ----
@@ -73,6 +56,11 @@ struct engine_outcome {
     const char *version_name; // "TLSv1.3", static
     const char *suite_name;   // "TLS_AES_128_GCM_SHA256", OpenSSL's name, static
     bool resumed;
+    // The server certificate: of this handshake, or of the one that a resumed session goes back to. 0: not known.
+    uint64_t certificate;
+    // The client's verified certificate, "" without one.
+    char client_subject[256];    // RFC 2253, escaped to ASCII, cut off with "..." if longer
+    char client_fingerprint[65]; // SHA-256, hexadecimal
     // Plaintext bytes that a record to the client may hold: RECORD_PLAINTEXT_MAX, or 512 to 4096 where a small client asked
     // for it and OpenSSL agreed, which it can't be kept from (RFC 6066 §4).
     uint16_t payload_max;

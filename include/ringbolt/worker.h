@@ -11,12 +11,24 @@
 #include "ringbolt/record.h"
 #include "ringbolt/tls.h"
 
-// One message each way is one byte on the channel, a SOCK_SEQPACKET pair. End of file on it: the other side is gone;
-// a worker then exits at once.
-enum worker_message {
-    WORKER_READY = 'R', // worker → master: it accepts connections
-    WORKER_DRAIN = 'D', // master → worker: accept no more, finish what is live, exit 0
-    WORKER_STOP = 'S',  // master → worker: end every connection now, exit 0
+// What goes over the channel, a SOCK_SEQPACKET pair: one structure a message. End of file on it: the other side is gone; a worker
+// then exits at once.
+enum worker_message_type {
+    // worker → master
+    WORKER_READY,   // it accepts connections
+    WORKER_CHANGED, // every message up to `sequence` was acted upon
+    // master → worker
+    WORKER_DRAIN, // accept no more, finish what is live, exit 0
+    WORKER_STOP,  // end every connection now, exit 0
+    WORKER_CHANGE, // apply the change of material of `value` bytes in the memory file whose descriptor comes along; answer
+    WORKER_DRAIN_RETIRED, // connections under retired certificates end within `value` milliseconds (0: now); answer
+};
+
+struct worker_message {
+    uint32_t type;
+    uint32_t
+        sequence; // counts the master's messages to all workers; of WORKER_CHANGED: the last one acted upon
+    uint64_t value;
 };
 
 // One worker's counters, in memory shared with the master and the other workers. Written by that worker alone.
@@ -30,8 +42,9 @@ struct worker_counters {
 struct worker_setup {
     unsigned index; // 0-based
     const struct config *config;
-    const struct material *material;
-    const uint8_t *ticket_keys; // TICKET_KEYS_SIZE
+    struct material *material; // this process's own from now on
+    const int *keylogs;        // by listener: a descriptor to append to, or -1
+    uint32_t sequence;         // of the last message that this material already holds
     const struct record_probe *probe;
     const int
         *listeners; // config->listener_count listening sockets, this worker's own of each SO_REUSEPORT group

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sources: where each piece of material comes from: certificate files, folders of them, CA bundles, CRLs, ticket keys, OCSP files. Loaded
+// at start, looked at again when the watch or somebody says so; what is new and right becomes a change, what is wrong is said once and
+// leaves the last good one in service.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ringbolt/config.h"
+#include "ringbolt/material.h"
+
+struct sources;
+
+// One source as `ringbolt certificates` shows it.
+struct source_state {
+    uint32_t slot;
+    const char *listeners;                 // names, separated by ", "
+    const char *file;                      // chain or PKCS#12 file
+    const char *key_file;                  // NULL with PKCS#12
+    const struct certificate *certificate; // the last good one; never NULL
+    int64_t loaded_s;                      // when it was, seconds since 1970
+    const char *problem;                   // why the files as they are now are not served; NULL: they are
+    const char *staple_problem;            // why no OCSP response is stapled though one should be; NULL
+    int64_t staple_next_update_s;          // of the response in service; 0: none
+    bool is_default;                       // of one listener at least
+};
+
+// Reads everything that `config` names. Everything wrong goes into `report`: errors for what a configuration names itself, warnings for
+// pairs in a folder (`check` counts those as errors: is_check). 0 and *ret, or -EINVAL: a configured file is bad, or a listener has no
+// certificate. `develop` not NULL: a certificate for listeners that have no files; taken over.
+int sources_load(const struct config *config, struct loader *loader, struct certificate *develop,
+                 bool is_check, struct report *report, struct sources **ret);
+void sources_destroy(struct sources *sources); // NULL is accepted
+
+// Everything that was loaded, as one change for an empty material.
+void sources_initial(const struct sources *sources, struct change *change);
+
+// What sources_check() did.
+struct sources_result {
+    unsigned changed; // pieces of material that are new
+    unsigned failed;  // whose files are bad now: the last good one stays
+    unsigned removed; // certificates gone from a folder
+};
+
+// Looks at the files of sources whose folder is `folder` (NULL: of all), and loads those that differ from what is in service, or from
+// what was found wrong last time (force: also those that look the same). New certificates in folders are found, vanished ones go. What is to be
+// changed is appended to `change`. Says in the log what was loaded, and once what is wrong and when it healed.
+void sources_check(struct sources *sources, const char *folder, bool force, struct change *change,
+                   struct sources_result *ret);
+
+// Every folder whose entries matter: those of the files, of every symbolic link on their way, and of what does not exist yet the nearest
+// folder that does. Calls `each` once for each; the text lives during the call.
+void sources_folders(struct sources *sources, void (*each)(void *owner, const char *folder), void *owner);
+
+// Calls `each` for every certificate, in the order of slots.
+void sources_each(struct sources *sources, void (*each)(void *owner, const struct source_state *state),
+                  void *owner);
+
+// Takes a response that a responder or the cache gave (owned from now on), or a reason why there is none. Appends the change.
+void sources_staple(struct sources *sources, uint32_t slot, uint64_t certificate_id, struct staple *staple,
+                    const char *problem, struct change *change);
+
+// Ids of certificates that `name` (a name they served, or at least 8 hexadecimal digits of a fingerprint) stands for and that were replaced or
+// removed since start. At most `max` into ids[]; returns how many there are.
+size_t sources_replaced(const struct sources *sources, const char *name, uint64_t *ids, size_t max);
+
+// Warns in the log of certificates that end soon: within 21 days or the last third of their life, whichever is less, and of those
+// that have ended; each once a day.
+void sources_warn_expiry(struct sources *sources, int64_t now_s);
