@@ -3,7 +3,7 @@
 #pragma once
 
 #include "src/config/address.h"
-#include "src/config/schema.h"
+#include "src/config/schema_config.h"
 
 struct build_input {
     const struct raw_config *raw;

@@ -15,35 +15,13 @@
 
 #define FILE_BYTES_MAX ((size_t)16 << 20)
 
-static const cyaml_config_t cyaml = {.mem_fn = cyaml_mem, .flags = CYAML_CFG_NO_ALIAS};
-
-// NULL when libcyaml refuses what schema_check() let pass: a bug of ours, but one that a message serves
-// better than an abort.
-static struct raw_config *load_raw(const struct document *document, struct report *report)
-{
-    struct raw_config *raw = NULL;
-    cyaml_err_t error;
-    size_t length;
-    char *text;
-
-    document_emit(document, &text, &length);
-    error =
-        cyaml_load_data((const uint8_t *)text, length, &cyaml, &schema_config, (cyaml_data_t **)&raw, NULL);
-    free(text);
-    if (error == CYAML_OK)
-        return raw;
-    report_add(report, (struct config_where){0},
-               "libcyaml cannot load this (%s): a bug of ringbolt, please report it", cyaml_strerror(error));
-    return NULL;
-}
-
 // input->root and input->raw are set here.
 static int parse(const char *text, size_t length, struct build_input *input, struct config **ret,
                  struct report *report)
 {
-    size_t lines_before = report->count;
-    struct raw_config *raw = NULL;
+    size_t errors_before = report->error_count;
     struct config *config = NULL;
+    void *raw = NULL;
     struct document document;
 
     if (length > FILE_BYTES_MAX) {
@@ -51,17 +29,17 @@ static int parse(const char *text, size_t length, struct build_input *input, str
         return -EINVAL;
     }
     if (document_load(text, length, &document, report) == 0) {
-        schema_check(&document, report);
-        raw = load_raw(&document, report);
+        schema_check(&schema_config, &document, report);
+        schema_load(&schema_config, &document, &raw, report);
     }
     if (raw != NULL) {
         input->root = document.root;
         input->raw = raw;
         config = build_config(input, report);
-        cyaml_free(&cyaml, &schema_config, raw, 0);
+        schema_free(&schema_config, raw);
     }
     document_finish(&document);
-    if (report->count > lines_before) {
+    if (report->error_count > errors_before) {
         config_destroy(config);
         return -EINVAL;
     }
@@ -198,7 +176,7 @@ int config_quick(const char *listen, const char *to, const char *chain, const ch
         .server_name = "--to",
         .resolver = address_look_up,
     };
-    size_t lines_before = report->count;
+    size_t errors_before = report->error_count;
     struct config *config;
     char *directory;
 
@@ -214,7 +192,7 @@ int config_quick(const char *listen, const char *to, const char *chain, const ch
     input.directory = directory;
     config = build_config(&input, report);
     free(directory);
-    if (report->count > lines_before) {
+    if (report->error_count > errors_before) {
         config_destroy(config);
         return -EINVAL;
     }

@@ -466,7 +466,7 @@ static void on_event(struct loader *loader, const yaml_event_t *event)
     case YAML_DOCUMENT_START_EVENT:
         if (loader->document->root != NULL) {
             report_add(loader->report, where_of(event->start_mark),
-                       "a second document begins here; a configuration is one document");
+                       "a second document begins here; the file may hold only one");
             loader->is_over = true;
         }
         break;

@@ -76,9 +76,10 @@ static char *escape(const char *text)
     return escaped;
 }
 
-static char *compose(const struct report *report, struct config_where where, const char *format,
-                     va_list arguments)
+static char *compose(const struct report *report, struct config_where where, bool is_warning,
+                     const char *format, va_list arguments)
 {
+    const char *kind = is_warning ? "warning: " : "";
     char *raw = NULL;
     char *line = NULL;
     char *text;
@@ -89,11 +90,11 @@ static char *compose(const struct report *report, struct config_where where, con
     text = escape(raw);
     free(raw);
     if (report->file == NULL)
-        return text;
-    if (where.line == 0)
-        result = asprintf(&line, "%s: %s", report->file, text);
+        result = asprintf(&line, "%s%s", kind, text);
+    else if (where.line == 0)
+        result = asprintf(&line, "%s: %s%s", report->file, kind, text);
     else
-        result = asprintf(&line, "%s:%u:%u: %s", report->file, where.line, where.column, text);
+        result = asprintf(&line, "%s:%u:%u: %s%s", report->file, where.line, where.column, kind, text);
     if (result < 0)
         abort();
     free(text);
@@ -125,15 +126,12 @@ static size_t find_position(const struct report *report, struct config_where whe
     return low;
 }
 
-void report_add(struct report *report, struct config_where where, const char *format, ...)
+static void add(struct report *report, struct config_where where, bool is_warning, const char *format,
+                va_list arguments)
 {
     size_t position = find_position(report, where);
-    va_list arguments;
-    char *text;
+    char *text = compose(report, where, is_warning, format, arguments);
 
-    va_start(arguments, format);
-    text = compose(report, where, format, arguments);
-    va_end(arguments);
     for (size_t i = position; i > 0 && where_compare(report->lines[i - 1].where, where) == 0; i--) {
         if (strcmp(report->lines[i - 1].text, text) == 0) {
             free(text);
@@ -143,8 +141,27 @@ void report_add(struct report *report, struct config_where where, const char *fo
     report->lines = memory_grow(report->lines, report->count, sizeof(*report->lines));
     memmove(report->lines + position + 1, report->lines + position,
             (report->count - position) * sizeof(*report->lines));
-    report->lines[position] = (struct report_line){.text = text, .where = where};
+    report->lines[position] = (struct report_line){.text = text, .where = where, .is_warning = is_warning};
     report->count++;
+    report->error_count += !is_warning;
+}
+
+void report_add(struct report *report, struct config_where where, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    add(report, where, false, format, arguments);
+    va_end(arguments);
+}
+
+void report_warn(struct report *report, struct config_where where, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    add(report, where, true, format, arguments);
+    va_end(arguments);
 }
 
 void report_print(struct report *report, FILE *to)

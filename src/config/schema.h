@@ -1,92 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-// The schema: which keys exist, of what kind, and which are required. libcyaml loads a document by it into
-// the raw structures below, whose pointers are NULL for what the file leaves out; schema_check() walks a
-// document by the same tables beforehand, because libcyaml stops at the first error and does not say where it
-// is.
+// A schema says which keys a YAML file may hold, of what kind, and which are required. Any room can have a file of
+// its own checked and read by one:
+//
+//   1. Write its tables with libcyaml's macros: mappings (inside a structure, not behind a pointer), lists, and single
+//      values as CYAML_FIELD_STRING_PTR or CYAML_FIELD_ENUM_PTR (with CYAML_FLAG_STRICT); no other kinds. What may be
+//      left out is CYAML_FLAG_OPTIONAL, and its pointer is NULL (a list's count 0) where it is. A list whose entries
+//      are single values may be written as one value when it has one entry.
+//   2. Put the root, the file's name in messages and the reserved keys into a `struct schema`.
+//   3. document_load() the text (src/config/document.h), schema_check() the document, schema_load() it: each reports
+//      everything it finds and leaves something for the next. With report->error_count unchanged the structures hold
+//      what the file says. node_get() finds the place of a key for a line of one's own; whoever checks on although
+//      there were errors must pass over nodes that are `is_wrong`.
+//   4. schema_free() the structures and document_finish() the document.
 #pragma once
 
 #include <cyaml/cyaml.h>
 
 #include "src/config/document.h"
 
-struct raw_certificate {
-    char *chain;
-    char *key;
+// What a file may hold some day, and so is refused by name rather than as a mistake: a key, or one word for a key.
+struct schema_reserved {
+    const cyaml_schema_field_t *mapping;
+    const char *key;
+    const char *word; // NULL: whatever the key says
 };
 
-struct raw_tls {
-    enum config_tls_version *min_version;
-    enum config_tls_version *max_version;
-    char **alpn;
-    unsigned alpn_count;
-    struct raw_certificate *certificates;
-    unsigned certificates_count;
+struct schema {
+    const cyaml_schema_value_t *root; // a mapping with CYAML_FLAG_POINTER
+    const char *name;                 // of the whole file in a line of the report: "the configuration"
+    const struct schema_reserved *reserved;
+    size_t reserved_count;
 };
-
-struct raw_listener {
-    char *name;
-    char *address;
-    struct raw_tls tls;
-    char *upstream;
-};
-
-struct raw_server {
-    char *address;
-};
-
-struct raw_upstream {
-    char *name;
-    int *balance; // it has one value so far, so nobody asks
-    struct raw_server *servers;
-    unsigned servers_count;
-};
-
-struct raw_log {
-    enum log_level *level;
-    enum log_format *format;
-    int *access;
-};
-
-struct raw_ktls {
-    enum config_ktls *transmit;
-    enum config_ktls *receive;
-    char *offload_after;
-};
-
-struct raw_limits {
-    char *connections;
-    char *memory;
-};
-
-struct raw_timeouts {
-    char *handshake;
-    char *connect;
-    char *idle;
-    char *half_closed;
-};
-
-struct raw_config {
-    char *workers; // a number or `auto`
-    char *user;
-    char *shutdown_timeout;
-    struct raw_log log;
-    struct raw_ktls ktls;
-    struct raw_limits limits;
-    struct raw_timeouts timeouts;
-    struct raw_listener *listeners;
-    unsigned listeners_count;
-    struct raw_upstream *upstreams;
-    unsigned upstreams_count;
-};
-
-// The whole file: a struct raw_config.
-extern const cyaml_schema_value_t schema_config;
-
-// Whether the interface keeps `key` in this mapping (or, with word not NULL, that one word for a known key)
-// for a later version.
-bool schema_is_reserved(const cyaml_schema_field_t *mapping, const char *key, const char *word);
 
 // Reports everything in the document that the schema does not allow. Afterwards the tree does fit the schema:
 // what may not be there is gone, and what was wrong or missing and has to be there is a stand-in marked
 // `is_wrong`, so that everything else can still be checked in the same run.
-void schema_check(struct document *document, struct report *report);
+void schema_check(const struct schema *schema, struct document *document, struct report *report);
+
+// Reads a document that schema_check() has been through into the root's structure. 0 and *ret, schema_free() it; or
+// -EINVAL with a line in the report, which would be a bug of ours.
+int schema_load(const struct schema *schema, const struct document *document, void **ret,
+                struct report *report);
+void schema_free(const struct schema *schema, void *data); // NULL is accepted

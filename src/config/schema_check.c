@@ -13,6 +13,7 @@
 #define LIST_TEXT  512
 
 struct walk {
+    const struct schema *schema;
     struct document *document;
     struct report *report;
 };
@@ -20,8 +21,9 @@ struct walk {
 // What a value is called in a line of the report.
 struct subject {
     const cyaml_schema_field_t *mapping; // that the key is of
-    const char *key;                     // NULL: the whole configuration
-    bool is_entry;                       // of the list behind the key
+    const char *key;                     // NULL: the whole file, `name` then
+    const char *name;
+    bool is_entry; // of the list behind the key
 };
 
 static struct node *check_value(struct walk *walk, const cyaml_schema_value_t *schema, struct subject subject,
@@ -30,7 +32,7 @@ static struct node *check_value(struct walk *walk, const cyaml_schema_value_t *s
 static const char *subject_text(struct subject subject, char text[static 128])
 {
     if (subject.key == NULL)
-        return "the configuration";
+        return subject.name;
     snprintf(text, 128, subject.is_entry ? "an entry of `%s`" : "`%s`", subject.key);
     return text;
 }
@@ -42,6 +44,21 @@ static const char *kind_text(const struct node *node)
     if (node->kind == NODE_LIST)
         return "a list";
     return node_is_null(node) ? "nothing" : "a single value";
+}
+
+// Whether the schema keeps `key` in this mapping (or, with word not NULL, that one word for a known key) for a later
+// version.
+static bool is_reserved(const struct schema *schema, const cyaml_schema_field_t *mapping, const char *key,
+                        const char *word)
+{
+    for (size_t i = 0; i < schema->reserved_count; i++) {
+        const struct schema_reserved *reserved = &schema->reserved[i];
+        bool is_word = word == NULL ? reserved->word == NULL
+                                    : reserved->word != NULL && strcmp(reserved->word, word) == 0;
+        if (is_word && reserved->mapping == mapping && strcmp(reserved->key, key) == 0)
+            return true;
+    }
+    return false;
 }
 
 static bool is_required(const cyaml_schema_field_t *field)
@@ -117,7 +134,7 @@ static bool check_word(struct walk *walk, const cyaml_schema_value_t *schema, st
             return true;
     }
     join(list, sizeof(list), words, count, " or ");
-    if (schema_is_reserved(subject.mapping, subject.key, node->text))
+    if (is_reserved(walk->schema, subject.mapping, subject.key, node->text))
         report_add(walk->report, node->where, "`%s: %s` is not supported by this version of ringbolt; use %s",
                    subject.key, node->text, list);
     else
@@ -177,6 +194,11 @@ static struct node *check_scalar(struct walk *walk, const cyaml_schema_value_t *
 
 // ---- containers ----
 
+static bool is_single(const cyaml_schema_value_t *schema)
+{
+    return schema->type == CYAML_STRING || schema->type == CYAML_ENUM;
+}
+
 static struct node *check_list(struct walk *walk, const cyaml_schema_value_t *schema, struct subject subject,
                                struct node *node)
 {
@@ -184,8 +206,14 @@ static struct node *check_list(struct walk *walk, const cyaml_schema_value_t *sc
     char name[128];
 
     subject_text(subject, name);
-    if (node_is_null(node))
+    if (node_is_null(node)) {
         node = document_container(walk->document, node->where, NODE_LIST);
+    } else if (node->kind == NODE_TEXT && is_single(schema->sequence.entry)) {
+        struct node *only = node;
+        node = document_container(walk->document, only->where, NODE_LIST);
+        document_append(walk->document, node, only);
+        entry.is_entry = false;
+    }
     if (node->kind != NODE_LIST) {
         report_add(walk->report, node->where, "%s must be a list, not %s", name, kind_text(node));
         return stand_in(walk, schema, node->where);
@@ -314,7 +342,7 @@ static struct node *check_mapping(struct walk *walk, const cyaml_schema_value_t 
             if (is_required(&fields[index]) || !pair.value->is_wrong)
                 document_set(walk->document, kept, pair);
             seen |= 1u << index;
-        } else if (schema_is_reserved(fields, pair.key, NULL)) {
+        } else if (is_reserved(walk->schema, fields, pair.key, NULL)) {
             report_add(walk->report, pair.where,
                        "`%s` is not supported by this version of ringbolt; remove it", pair.key);
         } else if ((meant = report_unknown(walk, fields, node, &pair)) != NULL) {
@@ -340,9 +368,9 @@ static struct node *check_value(struct walk *walk, const cyaml_schema_value_t *s
     }
 }
 
-void schema_check(struct document *document, struct report *report)
+void schema_check(const struct schema *schema, struct document *document, struct report *report)
 {
-    struct walk walk = {.document = document, .report = report};
+    struct walk walk = {.schema = schema, .document = document, .report = report};
 
-    document->root = check_value(&walk, &schema_config, (struct subject){0}, document->root);
+    document->root = check_value(&walk, schema->root, (struct subject){.name = schema->name}, document->root);
 }

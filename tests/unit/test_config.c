@@ -21,7 +21,7 @@
 
 #include "ringbolt/config.h"
 #include "src/config/parse.h"
-#include "src/config/schema.h"
+#include "src/config/schema_config.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define SECOND_NS    UINT64_C(1000000000)
@@ -133,10 +133,10 @@ static const struct bad bad_documents[] = {
     {"a word", "a\n",
      "c:1:1: the configuration must be a mapping with listeners and upstreams, not a single value\n"},
     {"two documents", BOTH "---\nworkers: 1\n",
-     "c:3:1: a second document begins here; a configuration is one document\n"},
+     "c:3:1: a second document begins here; the file may hold only one\n"},
     {"what is wrong with the first of two", "worker: 1\n" BOTH "---\n",
      "c:1:1: unknown key `worker`; did you mean `workers`?\n"
-     "c:4:1: a second document begins here; a configuration is one document\n"},
+     "c:4:1: a second document begins here; the file may hold only one\n"},
     {"not YAML", "a: [\n", "c:2:1: did not find expected node content while parsing a flow node\n"},
     {"wrong indentation", "log:\n  level: info\n format: text\n",
      "c:3:2: did not find expected key while parsing a block mapping that begins in line 1\n"},
@@ -1078,7 +1078,7 @@ static void test_shipped_names_all(void **state)
     assert_int_equal(fclose(file), 0);
     report_init(&report, "f");
     assert_int_equal(document_load(text, length, &document, &report), 0);
-    check_names_all(document.root, &schema_config);
+    check_names_all(document.root, schema_config.root);
     document_finish(&document);
     report_finish(&report);
     free(path);
@@ -1191,6 +1191,34 @@ static void test_report(void **state)
     report_finish(&report);
 }
 
+static void test_report_warning(void **state)
+{
+    struct report report;
+    char *said;
+
+    report_init(&report, "f");
+    report_warn(&report, (struct config_where){2, 1}, "b %s", "x");
+    assert_int_equal(report.error_count, 0);
+    assert_int_equal(report.count, 1);
+    report_add(&report, (struct config_where){3, 1}, "c");
+    report_add(&report, (struct config_where){2, 1}, "b x"); // as a warning and as an error
+    report_warn(&report, (struct config_where){2, 1}, "b x");
+    report_warn(&report, (struct config_where){0}, "a");
+    said = report_text(&report);
+    assert_string_equal(said, "f: warning: a\nf:2:1: warning: b x\nf:2:1: b x\nf:3:1: c\n");
+    assert_int_equal(report.count, 4);
+    assert_int_equal(report.error_count, 2);
+    assert_true(report.lines[0].is_warning);
+    assert_false(report.lines[2].is_warning);
+    free(said);
+    report_finish(&report);
+
+    report_init(&report, NULL);
+    report_warn(&report, (struct config_where){2, 1}, "alone");
+    assert_string_equal(report.lines[0].text, "warning: alone");
+    report_finish(&report);
+}
+
 static void test_report_long(void **state)
 {
     char *text = repeat("x", "\xc3\xa9", 400, "");
@@ -1230,6 +1258,7 @@ int main(void)
         cmocka_unit_test(test_shipped),       cmocka_unit_test(test_shipped_names_all),
         cmocka_unit_test(test_quick),         cmocka_unit_test(test_quick_refused),
         cmocka_unit_test(test_report),        cmocka_unit_test(test_report_long),
+        cmocka_unit_test(test_report_warning),
     };
     struct CMUnitTest tests[COUNT(fixed) + COUNT(bad_documents) + COUNT(bad_keys) + COUNT(bad_kinds) +
                             COUNT(bad_values) + COUNT(bad_together)];
