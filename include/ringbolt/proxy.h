@@ -18,8 +18,9 @@ struct proxy;
 struct proxy_setup {
     const struct config *config;
     const struct record_probe *probe;
-    struct tls_context **contexts; // config->listener_count of them
-    const int *listeners;          // as many listening sockets; stay the caller's
+    struct tls_context **contexts;   // config->listener_count of them
+    const struct material *material; // what the contexts serve: asked which certificates are retired
+    const int *listeners;            // as many listening sockets; stay the caller's
     struct ring *ring;
     struct buffer_pool *pool;
     unsigned seed; // where round robin begins: differs between workers
@@ -40,6 +41,9 @@ void proxy_destroy(struct proxy *proxy);
 void proxy_start(struct proxy *proxy);
 // Accepts what already waits in the accept queues, then no more; what is live goes on.
 void proxy_drain(struct proxy *proxy);
+// Connections under retired certificates (material_is_retired()) end within timeout_ns, cut if they are still there; those whose
+// handshake is under way too.
+void proxy_drain_retired(struct proxy *proxy, uint64_t timeout_ns);
 // Ends every connection; each client gets an alert if it reads, none a clean end.
 void proxy_stop(struct proxy *proxy);
 // True after proxy_drain() or proxy_stop() when no connection is left and no operation is in flight.

@@ -610,6 +610,8 @@ bool connection_reap(struct connection *connection)
     endpoint_finish(&connection->server);
     free(connection->names.sni);
     free(connection->names.alpn);
+    free(connection->names.client_subject);
+    free(connection->names.client_fingerprint);
     free(connection->detail_owned);
     list_remove(&connection->node);
     proxy->connection_count--;

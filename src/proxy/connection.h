@@ -41,6 +41,7 @@ enum connection_end {
     END_REKEY_UNSUPPORTED,
     END_KEY_LIMIT,
     END_MEMORY,
+    END_RETIRED,
     END_SHUTDOWN,
     END_INTERNAL,
     END_COUNT,
@@ -53,6 +54,9 @@ struct connection_names {
     const char *version;
     const char *suite;
     bool resumed;
+    uint64_t certificate;     // of ours, 0: not known
+    char *client_subject;     // NULL: no client certificate
+    char *client_fingerprint; // the same
 };
 
 struct connection {
@@ -81,7 +85,8 @@ struct connection {
     uint64_t accepted_ns;
     uint64_t handshaken_ns; // 0: not yet
     uint64_t connected_ns;
-    uint64_t active_ns; // the last time that a byte moved
+    uint64_t active_ns;  // the last time that a byte moved
+    uint64_t retired_ns; // when it ends because its certificate is retired; 0: that isn't so
     struct connection_names names;
     // HELLO and DIAL only
     struct engine *engine;
@@ -120,6 +125,9 @@ struct proxy {
     struct list sending;      // flows, the longest-waiting first
     struct connection_slabs *slabs;
     struct timer resume_timer;
+    struct timer retired_timer; // for the earliest connection with retired_ns
+    uint64_t retired_timer_ns;  // what it is set to
+    uint64_t retired_ns;        // the end that was set by the last proxy_drain_retired()
     bool is_draining;
     bool is_stopping;
     bool has_warned_limit;
@@ -129,6 +137,9 @@ struct proxy {
 void listener_start(struct listener *listener);
 void listener_pause(struct listener *listener);
 void listener_drain(struct listener *listener);
+
+// Sets the connection's end if its certificate is retired (proxy_drain_retired()).
+void proxy_check_retired(struct connection *connection);
 
 // ---- connection.c ----
 

@@ -2,6 +2,9 @@
 // The line that each connection ends in (docs/logging.md).
 #include "connection.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 
@@ -23,6 +26,7 @@ const char *connection_end_text(enum connection_end end)
         [END_REKEY_UNSUPPORTED] = "rekey_unsupported",
         [END_KEY_LIMIT] = "key_limit",
         [END_MEMORY] = "memory",
+        [END_RETIRED] = "retired",
         [END_SHUTDOWN] = "shutdown",
         [END_INTERNAL] = "internal",
     };
@@ -53,13 +57,18 @@ void connection_log(const struct connection *connection)
     const char *sni = names->sni ? names->sni : connection->engine ? engine_sni(connection->engine) : NULL;
     bool is_handshaken = connection->handshaken_ns != 0;
     bool is_plain = !endpoint_is_tls(client);
+    char certificate[17];
 
+    snprintf(certificate, sizeof(certificate), "%016" PRIx64, names->certificate);
     if (!proxy->setup.config->log.access)
         return;
     log_info("connection", log_integer("id", connection->id), log_text("client", connection->peer),
              log_text("listener", connection->listener->name), log_text("sni", sni && sni[0] ? sni : NULL),
              log_text("alpn", names->alpn), log_text("tls", names->version), log_text("cipher", names->suite),
              is_handshaken ? log_boolean("resumed", names->resumed) : left_out(),
+             log_text("certificate", names->certificate != 0 ? certificate : NULL),
+             log_text("client_subject", names->client_subject),
+             log_text("client_fingerprint", names->client_fingerprint),
              log_text("record_tx", mode_text(client->transmit_mode)),
              log_text("record_tx_why", is_plain ? NULL : endpoint_why_text(client->transmit_why)),
              log_text("record_rx", mode_text(client->receive_mode)),

@@ -75,12 +75,16 @@ static void succeeded(struct connection *connection, struct buffer *buffer)
     connection->names.version = outcome.version_name;
     connection->names.suite = outcome.suite_name;
     connection->names.resumed = outcome.resumed;
+    connection->names.certificate = outcome.certificate;
+    connection->names.client_subject = copy_name(outcome.client_subject);
+    connection->names.client_fingerprint = copy_name(outcome.client_fingerprint);
     connection->handshaken_ns = connection->proxy->now_ns;
     if (buffer && buffer->piece_count > 0) {
         connection->leftover = buffer;
     } else {
         buffer_give(connection->proxy->pool, buffer);
     }
+    proxy_check_retired(connection); // its certificate may have been retired while it shook hands
     connection_enter(connection, CONNECTION_DIAL);
 }
 

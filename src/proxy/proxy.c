@@ -30,6 +30,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     proxy->now_ns = proxy->trimmed_ns = now_ns;
     timer_wheel_init(&proxy->wheel, now_ns);
     timer_init(&proxy->resume_timer);
+    timer_init(&proxy->retired_timer);
     list_init(&proxy->connections);
     list_init(&proxy->starved);
     list_init(&proxy->sending);
@@ -137,6 +138,52 @@ void proxy_time(struct proxy *proxy, uint64_t now_ns)
     proxy->now_ns = now_ns;
 }
 
+// ---- retired certificates ----
+
+static void set_retired_timer(struct proxy *proxy, uint64_t at_ns)
+{
+    if (!timer_is_set(&proxy->retired_timer) || at_ns < proxy->retired_timer_ns) {
+        proxy->retired_timer_ns = at_ns;
+        timer_set(&proxy->wheel, &proxy->retired_timer, at_ns);
+    }
+}
+
+void proxy_check_retired(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+
+    uint64_t at_ns = proxy->retired_ns > proxy->now_ns ? proxy->retired_ns : proxy->now_ns;
+
+    if (connection->names.certificate == 0 ||
+        !material_is_retired(proxy->setup.material, connection->names.certificate))
+        return;
+    if (connection->retired_ns == 0 || at_ns < connection->retired_ns)
+        connection->retired_ns = at_ns; // never later than an earlier word had it
+    set_retired_timer(proxy, connection->retired_ns);
+}
+
+void proxy_drain_retired(struct proxy *proxy, uint64_t timeout_ns)
+{
+    proxy->retired_ns = proxy->now_ns + timeout_ns;
+    for_each_connection(proxy, proxy_check_retired);
+}
+
+static void end_retired(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+
+    if (connection->retired_ns == 0 || connection->end != END_NONE)
+        return;
+    if (connection->retired_ns > proxy->now_ns) {
+        set_retired_timer(proxy, connection->retired_ns);
+        return;
+    }
+    connection_end(connection, END_RETIRED, ALERT_NONE, NULL);
+    connection_reap(connection);
+}
+
+// ---- time ----
+
 static void resume_listeners(struct proxy *proxy)
 {
     for (size_t i = 0; i < proxy->setup.config->listener_count; i++) {
@@ -160,6 +207,8 @@ static void run_timers(struct proxy *proxy)
             cancel_accepts(proxy);
         else if (timer == &proxy->resume_timer)
             resume_listeners(proxy);
+        else if (timer == &proxy->retired_timer)
+            for_each_connection(proxy, end_retired);
         else
             connection_on_timer(list_entry(timer, struct connection, timer));
     }
