@@ -67,7 +67,7 @@ static struct tls_context *context;
 static struct config *tls_config;
 static SSL_CTX *client_context;
 static unsigned long offloads, orderly; // over all seeds
-static uint8_t ticket_keys[TICKET_KEYS_SIZE];
+static struct certificate *certificate;
 
 // Byte number `at` of a direction.
 static uint8_t pattern(size_t at, uint8_t salt)
@@ -150,7 +150,8 @@ static void setup(struct run *run)
     world_kernel_tls(transmit, receive, rekey);
     run->kernel_cannot_rekey = (transmit || receive) && !rekey;
     run->server_config.address.text = (char *)"server";
-    run->upstream = (struct config_upstream){.name = (char *)"app", .servers = &run->server_config, .server_count = 1};
+    run->upstream =
+        (struct config_upstream){.name = (char *)"app", .servers = &run->server_config, .server_count = 1};
     run->listener = (struct config_listener){.name = (char *)"test"};
     run->config = (struct config){
         .workers = 1,
@@ -171,6 +172,7 @@ static void setup(struct run *run)
         .config = &run->config,
         .probe = &world_probe,
         .contexts = &context,
+        .material = material,
         .listeners = listeners,
         .ring = run->ring,
         .pool = run->pool,
@@ -201,7 +203,10 @@ static void client_pump_out(struct client *client)
 {
     char *data;
     long pending = BIO_get_mem_data(client->out, &data);
-    size_t length = pending > 0 && !client->has_left ? peer_write(client->peer, data, world_chance(50) ? (size_t)pending : 1 + world_below((uint64_t)pending)) : 0;
+    size_t length = pending > 0 && !client->has_left
+                        ? peer_write(client->peer, data,
+                                     world_chance(50) ? (size_t)pending : 1 + world_below((uint64_t)pending))
+                        : 0;
     char scratch[4096];
 
     while (length > 0) {
@@ -214,7 +219,8 @@ static void client_pump_out(struct client *client)
 static void client_pump_in(struct client *client)
 {
     uint8_t data[30000];
-    size_t length = peer_read(client->peer, data, client->reads_slowly ? 1 + world_below(3000) : sizeof(data));
+    size_t length =
+        peer_read(client->peer, data, client->reads_slowly ? 1 + world_below(3000) : sizeof(data));
 
     if (length > 0)
         BIO_write(client->in, data, (int)length);
@@ -253,7 +259,8 @@ static void client_write(struct run *run)
     int written;
 
     if (client->updates_keys && world_chance(5))
-        SSL_key_update(client->ssl, world_chance(50) ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED);
+        SSL_key_update(client->ssl,
+                       world_chance(50) ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED);
     if (length > sizeof(data))
         length = sizeof(data);
     if (world_chance(30))
@@ -305,10 +312,11 @@ static void client_step(struct run *run)
         }
     }
     client_pump_out(client);
-    client->saw_end = (peer_is_at_end(client->peer) && BIO_pending(client->in) == 0 && !SSL_has_pending(client->ssl)) ||
-                      peer_was_reset(client->peer);
-    if (client->leaving != ORDERLY && client->is_handshaken && client->sent >= client->leaves_at && world_chance(20) &&
-        BIO_pending(client->out) == 0)
+    client->saw_end =
+        (peer_is_at_end(client->peer) && BIO_pending(client->in) == 0 && !SSL_has_pending(client->ssl)) ||
+        peer_was_reset(client->peer);
+    if (client->leaving != ORDERLY && client->is_handshaken && client->sent >= client->leaves_at &&
+        world_chance(20) && BIO_pending(client->out) == 0)
         client_leave(client);
     // It closes its socket when it has nothing more to say and was told that there is nothing more to hear.
     if (client->leaving == ORDERLY && !client->has_left && BIO_pending(client->out) == 0 &&
@@ -375,15 +383,18 @@ static void proxy_step(struct run *run)
 
 static bool is_over(const struct run *run)
 {
-    return proxy_connection_count(run->proxy) == 0 && (run->client.saw_end || run->client.has_left) && run->client.peer &&
-           (run->client.is_handshaken || run->client.saw_error || run->client.has_left || run->client.saw_end);
+    return proxy_connection_count(run->proxy) == 0 && (run->client.saw_end || run->client.has_left) &&
+           run->client.peer &&
+           (run->client.is_handshaken || run->client.saw_error || run->client.has_left ||
+            run->client.saw_end);
 }
 
 static void check_outcome(const struct run *run)
 {
     const struct client *client = &run->client;
     const struct server *server = &run->server;
-    bool is_orderly = client->leaving == ORDERLY && server->leaving == ORDERLY && run->dial == WORLD_DIAL_ACCEPT;
+    bool is_orderly =
+        client->leaving == ORDERLY && server->leaving == ORDERLY && run->dial == WORLD_DIAL_ACCEPT;
     // A kernel that can't change keys has to end a connection whose client changes them.
     bool may_stick = run->uses_updates && run->kernel_cannot_rekey;
     // In TLS 1.2 and 1.3 alike an orderly end is said with close_notify.
@@ -391,12 +402,14 @@ static void check_outcome(const struct run *run)
                     server->received == client->to_send && server->saw_end && !client->saw_error;
 
     if (getenv("RINGBOLT_SIM_SEED"))
-        print_message("# client: to send %zu sent %zu received %zu leaving %d handshaken %d close_notify %d error %d end %d left %d; "
-                      "server: to send %zu sent %zu received %zu leaving %d left %d end %d reset %d; dial %d trouble %u updates %d\n",
+        print_message("# client: to send %zu sent %zu received %zu leaving %d handshaken %d close_notify %d "
+                      "error %d end %d left %d; "
+                      "server: to send %zu sent %zu received %zu leaving %d left %d end %d reset %d; dial %d "
+                      "trouble %u updates %d\n",
                       client->to_send, client->sent, client->received, client->leaving, client->is_handshaken,
-                      client->saw_close_notify, client->saw_error, client->saw_end, client->has_left, server->to_send, server->sent,
-                      server->received, server->leaving, server->has_left, server->saw_end, server->saw_reset, run->dial,
-                      world_trouble, client->updates_keys);
+                      client->saw_close_notify, client->saw_error, client->saw_end, client->has_left,
+                      server->to_send, server->sent, server->received, server->leaving, server->has_left,
+                      server->saw_end, server->saw_reset, run->dial, world_trouble, client->updates_keys);
     check(client->received <= server->sent, run, "the client got more than was sent");
     if (is_orderly && !may_stick && world_trouble == 0)
         check(complete, run, "both were orderly and something is missing");
@@ -457,8 +470,8 @@ static void test_seeds(void **state)
     }
     for (uint64_t seed = 1; seed <= last; seed++)
         run_seed(seed);
-    print_message("# %llu seeds, %lu directions moved into the kernel, %lu orderly ends\n", (unsigned long long)last, offloads,
-                  orderly);
+    print_message("# %llu seeds, %lu directions moved into the kernel, %lu orderly ends\n",
+                  (unsigned long long)last, offloads, orderly);
     assert_true(offloads >= last / 4 && orderly >= last / 4); // or the seeds test nothing
 }
 
@@ -549,7 +562,8 @@ static void test_stop_meets_an_accept(void **state)
         began_ns = world_now_ns();
         for (unsigned steps = 0; !proxy_idle(run.proxy) && steps < 1000; steps++)
             proxy_step(&run);
-        check(proxy_idle(run.proxy) && world_now_ns() - began_ns < CLOCK_NS_PER_S, &run, "it does not stop at once");
+        check(proxy_idle(run.proxy) && world_now_ns() - began_ns < CLOCK_NS_PER_S, &run,
+              "it does not stop at once");
         proxy_destroy(run.proxy);
         ring_destroy(run.ring);
         buffer_pool_destroy(run.pool);
@@ -558,20 +572,89 @@ static void test_stop_meets_an_accept(void **state)
     }
 }
 
+// Connections under a retired certificate go on until their time is over, and then end.
+static void test_retired(void **state)
+{
+    struct run first = {.seed = 42};
+    struct run second = {.seed = 42};
+    struct change change = {0};
+    uint64_t deadline_ns;
+    unsigned steps;
+
+    world_begin(first.seed);
+    setup(&first);
+    world_trouble = 0;
+    world_dial(WORLD_DIAL_ACCEPT);
+    peer_reset(first.client.peer); // its client is not wanted here
+    establish(&second, &first);
+    for (steps = 0;
+         (proxy_connection_count(first.proxy) != 1 || second.client.received == 0) && steps < STEPS_MAX;
+         steps++) {
+        client_step(&second);
+        server_step(&second);
+        proxy_step(&first);
+    }
+    second.client.reads_slowly = true;
+    change_retire(&change, &certificate->id, 1);
+    assert_int_equal(material_apply(material, change.data, change.size), 0);
+    change_finish(&change);
+    deadline_ns = world_now_ns() + CLOCK_NS_PER_S;
+    proxy_drain_retired(first.proxy, CLOCK_NS_PER_S);
+    while (world_now_ns() + 100 * CLOCK_NS_PER_MS < deadline_ns) {
+        proxy_step(&first);
+        check(proxy_connection_count(first.proxy) == 1, &first, "ended before its time");
+    }
+    for (steps = 0; proxy_connection_count(first.proxy) > 0 && steps < STEPS_MAX; steps++)
+        proxy_step(&first);
+    check(world_now_ns() >= deadline_ns, &first, "ended too early");
+    check(world_now_ns() < deadline_ns + 10 * CLOCK_NS_PER_S, &first, "a retired connection goes on");
+    proxy_stop(first.proxy);
+    for (steps = 0; !proxy_idle(first.proxy) && steps < STEPS_MAX; steps++)
+        proxy_step(&first);
+    check(proxy_idle(first.proxy), &first, "the proxy does not stop");
+    proxy_destroy(first.proxy);
+    ring_destroy(first.ring);
+    buffer_pool_destroy(first.pool);
+    SSL_free(second.client.ssl);
+    SSL_free(first.client.ssl);
+    check(world_end(), &first, "something was left");
+}
+
+// What a master would have loaded: one certificate and one ticket key.
+static bool make_material(struct report *report)
+{
+    const struct material_place place = {0};
+    struct ticket_keys keys = {.count = 1};
+    struct change change = {0};
+    bool is_made;
+
+    if (certificate_develop(NULL, report, &certificate) < 0 || ticket_key_make(&keys.keys[0]) < 0)
+        return false;
+    change_certificate(&change, 0, certificate, &place, 1);
+    change_ticket_keys(&change, &keys);
+    material = material_create(1);
+    is_made = material != NULL && material_apply(material, change.data, change.size) == 0;
+    change_finish(&change);
+    return is_made;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_stalled_readers),
+        cmocka_unit_test(test_seeds), cmocka_unit_test(test_stalled_readers),
         cmocka_unit_test(test_stop_meets_an_accept),
+        cmocka_unit_test(test_retired), // the last: its certificate stays retired
     };
+    struct tls_context_options options;
     struct report report;
 
     report_init(&report, NULL);
     if (record_init() < 0 ||
         config_quick("127.0.0.1:1", "127.0.0.1:2", NULL, NULL, &tls_config, &report) < 0 ||
-        material_develop(tls_config, NULL, &material, &report) < 0 || ticket_keys_make(ticket_keys) < 0 ||
-        tls_context_create(tls_config, 0, material, ticket_keys, &context) < 0)
+        !make_material(&report))
+        return 1;
+    options = (struct tls_context_options){.config = tls_config, .material = material, .keylog = -1};
+    if (tls_context_create(&options, &context) < 0)
         return 1;
     log_setup(LOG_TEXT, getenv("RINGBOLT_SIM_SEED") ? LOG_DEBUG : LOG_ERROR, 2);
     client_context = SSL_CTX_new(TLS_client_method());
