@@ -74,7 +74,8 @@ class Certificates:
     def __init__(self, directory):
         self.directory = directory
         self.ca = self._path("ca.pem")
-        self._openssl("req", "-x509", *self._new_key("ecdsa", "ca"), "-out", self.ca, "-days", "2", "-subj", "/CN=Ringbolt test CA")
+        self._openssl("req", "-x509", *self._new_key("ecdsa", "ca"), "-out", self.ca, "-days", "2", "-subj", "/CN=Ringbolt test CA",
+                      "-addext", "keyUsage=critical,keyCertSign,cRLSign")
         self.ecdsa = self.make("ecdsa", "ecdsa")
         self.rsa = self.make("rsa", "rsa")
 

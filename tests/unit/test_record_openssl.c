@@ -147,7 +147,8 @@ static void take_base(struct session *session)
     memcpy(session->server_keys.iv + 4, data + last + RECORD_HEADER_SIZE, 8);
 }
 
-static void connect_session(struct session *session, size_t suite)
+// With `block` above 0 the server pads its records to multiples of it.
+static void connect_padded(struct session *session, size_t suite, size_t block)
 {
     const char *digest = NULL;
     uint16_t id;
@@ -161,6 +162,8 @@ static void connect_session(struct session *session, size_t suite)
     SSL_CTX_set_keylog_callback(session->server_context, take_secret);
     session->server = SSL_new(session->server_context);
     session->client = SSL_new(session->client_context);
+    // Before the handshake: OpenSSL 3.2 and later do not look again.
+    assert_true(block == 0 || SSL_set_block_padding(session->server, block) == 1);
     session->server_out = BIO_new(BIO_s_mem());
     session->client_out = BIO_new(BIO_s_mem());
     BIO_set_mem_eof_return(session->server_out, -1);
@@ -199,6 +202,11 @@ static void connect_session(struct session *session, size_t suite)
         assert_int_equal(record_keys_derive(&session->client_keys), 0);
     }
     assert_int_equal(BIO_pending(session->server_out) + BIO_pending(session->client_out), 0);
+}
+
+static void connect_session(struct session *session, size_t suite)
+{
+    connect_padded(session, suite, 0);
 }
 
 static void disconnect(struct session *session)
@@ -367,8 +375,7 @@ static void test_padding(void **state)
         struct record_opened opened;
         struct session session;
 
-        connect_session(&session, suite);
-        assert_int_equal(SSL_set_block_padding(session.server, 512), 1);
+        connect_padded(&session, suite, 512);
         record_user_init(&opener, &session.server_keys, false);
         for (int length = 1; length < 1100; length += 49) {
             size_t size;
