@@ -16,7 +16,6 @@ struct loop_watch {
     int fd; // -1: not watched
     loop_handler *handler;
     void *owner;
-    struct list dead; // kept by the loop
 };
 
 typedef void loop_timeout(void *owner);
@@ -43,5 +42,6 @@ void loop_timer_init(struct loop_timer *timer, loop_timeout *handler, void *owne
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t at_ns); // again: moves it
 void loop_timer_stop(struct loop_timer *timer);
 
-// Waits once and runs what is due: timers first, then descriptors. 0, or -errno for what can't be survived.
+// Waits once and runs what is due: timers first, then descriptors. 0, or -errno for what can't be survived. Not to be called by a
+// handler.
 int loop_turn(struct loop *loop);

@@ -24,6 +24,7 @@ struct source_state {
     const char *staple_problem;            // why no OCSP response is stapled though one should be; NULL
     int64_t staple_next_update_s;          // of the response in service; 0: none
     bool is_default;                       // of one listener at least
+    const struct config_ocsp *fetch; // of the first of its listeners with ocsp.fetch; NULL: none asks responders
 };
 
 // Reads everything that `config` names. Everything wrong goes into `report`: errors for what a configuration names itself, warnings for
@@ -56,6 +57,10 @@ void sources_folders(struct sources *sources, void (*each)(void *owner, const ch
 // Calls `each` for every certificate, in the order of slots.
 void sources_each(struct sources *sources, void (*each)(void *owner, const struct source_state *state),
                   void *owner);
+
+// Calls `each` for everything whose files, as they were found last, are not what is in service: certificates, authorities and CRLs,
+// ticket keys, OCSP files. The text, without a newline, names the file, the reason and the cure; it lives during the call.
+void sources_problems(struct sources *sources, void (*each)(void *owner, const char *problem), void *owner);
 
 // Takes a response that a responder or the cache gave (owned from now on), or a reason why there is none. Appends the change.
 void sources_staple(struct sources *sources, uint32_t slot, uint64_t certificate_id, struct staple *staple,
