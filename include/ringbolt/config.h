@@ -80,6 +80,7 @@ struct config_tls {
     char *ciphers;      // TLS 1.2 suites, OpenSSL's names with colons, only AEAD with ECDHE; never NULL
     char *ciphersuites; // TLS 1.3 suites, likewise; never NULL
     char *groups; // as SSL_CTX_set1_groups_list() takes them, of those that we allow, best first; never NULL
+    struct config_where groups_where; // line 0: nobody chose them, so nobody need hear which of them OpenSSL lacks
     bool prefers_server; // our order of suites counts; false (profile modern and intermediate): the client's
     struct config_certificate *certificates;
     size_t

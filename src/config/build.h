@@ -13,6 +13,7 @@ struct build_input {
     const char *listen_name;    // what an address is called in the report: `address`, --listen
     const char *server_name;    // `address`, --to
     address_resolver *resolver; // for the hosts of servers
+    const char *admin_default;  // admin.socket where the file names none; NULL: none
 };
 
 // The configuration, whole only if the report had nothing to add; config_destroy() in either case.

@@ -13,6 +13,7 @@
 #include "src/config/memory.h"
 #include "src/config/parse.h"
 
+#define ADMIN_SOCKET   "/run/ringbolt/admin.sock"
 #define FILE_BYTES_MAX ((size_t)16 << 20)
 
 // input->root and input->raw are set here.
@@ -138,7 +139,11 @@ static char *directory_of(const char *file)
 int config_load(const char *path, struct config **ret, struct report *report)
 {
     struct build_input input = {
-        .listen_name = "`address`", .server_name = "`address`", .resolver = address_look_up};
+        .listen_name = "`address`",
+        .server_name = "`address`",
+        .resolver = address_look_up,
+        .admin_default = geteuid() == 0 ? ADMIN_SOCKET : NULL, // only root can have it there
+    };
     char *directory;
     size_t length = 0;
     char *file;
@@ -200,16 +205,44 @@ int config_quick(const char *listen, const char *to, const char *chain, const ch
     return 0;
 }
 
+static void free_texts(char **texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(texts[i]);
+    free(texts);
+}
+
+static void finish_certificate(struct config_certificate *certificate)
+{
+    free(certificate->chain);
+    free(certificate->key);
+    free(certificate->pkcs12);
+    free(certificate->passphrase.env);
+    free(certificate->passphrase.file);
+    free(certificate->ocsp);
+    free_texts(certificate->names, certificate->name_count);
+}
+
+static void finish_tls(struct config_tls *tls)
+{
+    free(tls->ciphers);
+    free(tls->ciphersuites);
+    free(tls->groups);
+    for (size_t i = 0; i < tls->certificate_count; i++)
+        finish_certificate(&tls->certificates[i]);
+    free(tls->certificates);
+    free(tls->certificate_dir);
+    free(tls->client_auth.ca);
+    free_texts(tls->client_auth.crls, tls->client_auth.crl_count);
+    free(tls->ocsp.cache);
+    free(tls->ocsp.responder);
+    free(tls->keylog);
+    free_texts(tls->alpn, tls->alpn_count);
+}
+
 static void finish_listener(struct config_listener *listener)
 {
-    for (size_t i = 0; i < listener->tls.certificate_count; i++) {
-        free(listener->tls.certificates[i].chain);
-        free(listener->tls.certificates[i].key);
-    }
-    free(listener->tls.certificates);
-    for (size_t i = 0; i < listener->tls.alpn_count; i++)
-        free(listener->tls.alpn[i]);
-    free(listener->tls.alpn);
+    finish_tls(&listener->tls);
     free(listener->address.text);
     free(listener->name);
 }
@@ -232,6 +265,9 @@ void config_destroy(struct config *config)
     for (size_t i = 0; i < config->upstream_count; i++)
         finish_upstream(&config->upstreams[i]);
     free(config->upstreams);
+    free_texts(config->tickets.keys, config->tickets.key_count);
+    free(config->tickets.key_wheres);
+    free(config->admin.socket);
     free(config->user);
     free(config->file);
     free(config);

@@ -15,11 +15,6 @@
 #define KEYS_MAX    1000
 #define ANCHORS_MAX 1000
 
-struct document_block {
-    struct document_block *next;
-    max_align_t data[];
-};
-
 // A container that is being read.
 struct frame {
     struct node *node;
@@ -46,92 +41,6 @@ struct loader {
     bool is_over;    // nothing more is wanted of the file
     bool has_failed; // reading on makes no sense; why is in the report
 };
-
-static void *allocate(struct document *document, size_t size)
-{
-    struct document_block *block = memory_allocate(sizeof(*block) + size);
-
-    block->next = document->blocks;
-    document->blocks = block;
-    return block->data;
-}
-
-// As memory_grow(); the smaller array stays in the document until its end.
-static void *grow(struct document *document, void *array, size_t count, size_t element_size)
-{
-    void *bigger;
-
-    if ((count & (count - 1)) != 0)
-        return array;
-    bigger = allocate(document, (count > 0 ? 2 * count : 1) * element_size);
-    if (count > 0)
-        memcpy(bigger, array, count * element_size);
-    return bigger;
-}
-
-struct node *document_container(struct document *document, struct config_where where, enum node_kind kind)
-{
-    struct node *node = allocate(document, sizeof(*node));
-
-    document->node_count++;
-    node->kind = kind;
-    node->where = where;
-    return node;
-}
-
-struct node *document_text(struct document *document, struct config_where where, const char *text)
-{
-    struct node *node = document_container(document, where, NODE_TEXT);
-
-    node->text = text;
-    return node;
-}
-
-void document_append(struct document *document, struct node *list, struct node *item)
-{
-    list->items = grow(document, list->items, list->count, sizeof(struct node *));
-    list->items[list->count++] = item;
-}
-
-void document_set(struct document *document, struct node *mapping, struct node_pair pair)
-{
-    mapping->pairs = grow(document, mapping->pairs, mapping->count, sizeof(pair));
-    mapping->pairs[mapping->count++] = pair;
-}
-
-static const struct node_pair *find_pair(const struct node *mapping, const char *key)
-{
-    for (size_t i = 0; i < mapping->count; i++) {
-        if (strcmp(mapping->pairs[i].key, key) == 0)
-            return &mapping->pairs[i];
-    }
-    return NULL;
-}
-
-struct node *node_get(const struct node *node, const char *key)
-{
-    const struct node_pair *pair;
-
-    if (node == NULL || node->kind != NODE_MAPPING)
-        return NULL;
-    pair = find_pair(node, key);
-    return pair != NULL ? pair->value : NULL;
-}
-
-bool node_is_null(const struct node *node)
-{
-    static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
-
-    if (node->kind != NODE_TEXT || !node->is_plain)
-        return false;
-    for (size_t i = 0; i < sizeof(nulls) / sizeof(nulls[0]); i++) {
-        if (strcmp(node->text, nulls[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
-// ---- loading ----
 
 static struct config_where where_of(yaml_mark_t mark)
 {
@@ -203,7 +112,7 @@ static struct node *copy(struct loader *loader, const struct node *node, struct 
 
 static void add_pair(struct loader *loader, struct node *mapping, struct node_pair pair)
 {
-    const struct node_pair *first = find_pair(mapping, pair.key);
+    const struct node_pair *first = node_find_pair(mapping, pair.key);
 
     if (first != NULL) {
         report_add(loader->report, pair.where, "`%s` stands here twice, first in line %u; remove one",
@@ -255,13 +164,15 @@ static void place(struct loader *loader, struct node *node)
 static void merge_from(struct loader *loader, struct node *mapping, const struct node *source)
 {
     if (source->kind != NODE_MAPPING) {
+        mapping->is_partial = true;
         if (!source->is_wrong)
             report_add(loader->report, source->where,
                        "`<<` takes a mapping or a list of mappings, such as *anchor");
         return;
     }
+    mapping->is_partial |= source->is_partial;
     for (size_t i = 0; i < source->count; i++) {
-        if (find_pair(mapping, source->pairs[i].key) == NULL)
+        if (node_find_pair(mapping, source->pairs[i].key) == NULL)
             add_pair(loader, mapping, source->pairs[i]);
     }
 }
@@ -314,7 +225,7 @@ static void add_anchor(struct loader *loader, const yaml_char_t *name, struct no
         return;
     }
     size = strlen((const char *)name) + 1;
-    copied = memcpy(allocate(loader->document, size), name, size);
+    copied = memcpy(document_allocate(loader->document, size), name, size);
     loader->anchors[loader->anchor_count++] = (struct anchor){.name = copied, .node = node};
 }
 
@@ -328,7 +239,7 @@ static void on_scalar(struct loader *loader, const yaml_event_t *event)
     if (!has_room(loader, where))
         return;
     check_tag(loader, where, event->data.scalar.tag);
-    text = allocate(loader->document, length + 1);
+    text = document_allocate(loader->document, length + 1);
     memcpy(text, event->data.scalar.value, length);
     node = document_text(loader->document, where, text);
     node->is_plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
@@ -526,14 +437,4 @@ int document_load(const char *text, size_t length, struct document *ret, struct 
     yaml_parser_delete(&loader->parser);
     free(loader);
     return result;
-}
-
-void document_finish(struct document *document)
-{
-    while (document->blocks != NULL) {
-        struct document_block *block = document->blocks;
-        document->blocks = block->next;
-        free(block);
-    }
-    *document = (struct document){0};
 }

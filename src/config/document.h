@@ -15,6 +15,8 @@ struct node {
     enum node_kind kind;
     bool is_plain; // NODE_TEXT: written without quotes
     bool is_wrong; // reported, so whoever comes later has nothing to add; what stands here may be a stand-in
+    bool
+        is_partial; // NODE_MAPPING: a key was wrong or unknown, reported, and left out; so nobody says that it is missing
     struct config_where where;
     const char *text;        // NODE_TEXT
     struct node_pair *pairs; // NODE_MAPPING, as written, each key once; merged ones last
@@ -42,6 +44,9 @@ struct document {
 int document_load(const char *text, size_t length, struct document *ret, struct report *report);
 void document_finish(struct document *document);
 
+// Zeroed memory that lives as long as the document. Aborts on no memory.
+void *document_allocate(struct document *document, size_t size);
+
 // New nodes for a tree that is being changed. text is not copied. Aborts on no memory.
 struct node *document_text(struct document *document, struct config_where where, const char *text);
 struct node *document_container(struct document *document, struct config_where where, enum node_kind kind);
@@ -50,6 +55,13 @@ void document_set(struct document *document, struct node *mapping, struct node_p
 
 // The value behind the key; NULL without, and when `node` is NULL or not a mapping.
 struct node *node_get(const struct node *node, const char *key);
+const struct node_pair *node_find_pair(const struct node *mapping, const char *key);
+// The entry of the list; NULL without, and when `list` is NULL or not a list.
+const struct node *node_item(const struct node *list, size_t index);
+// Its place for the report; none for NULL.
+struct config_where node_where(const struct node *node);
+// Whether it was reported; false for NULL.
+bool node_is_wrong(const struct node *node);
 // A null of YAML's: nothing, `~` or `null`, unquoted.
 bool node_is_null(const struct node *node);
 

@@ -304,18 +304,24 @@ static void add_missing(struct walk *walk, const cyaml_schema_field_t *fields, s
 static void report_not_mapping(struct walk *walk, const cyaml_schema_value_t *schema, struct subject subject,
                                const struct node *node)
 {
-    const char *names[FIELDS_MAX] = {NULL};
+    const char *required[FIELDS_MAX] = {NULL};
+    const char *all[FIELDS_MAX] = {NULL};
+    size_t required_count = 0;
     size_t count = 0;
     char list[LIST_TEXT];
     char name[128];
 
     for (const cyaml_schema_field_t *field = schema->mapping.fields; field->key != NULL; field++) {
+        all[count++] = field->key;
         if (is_required(field))
-            names[count++] = field->key;
+            required[required_count++] = field->key;
     }
-    join(list, sizeof(list), names, count, " and ");
-    report_add(walk->report, node->where, "%s must be a mapping%s%s, not %s", subject_text(subject, name),
-               count > 0 ? " with " : "", list, kind_text(node));
+    if (required_count > 0)
+        join(list, sizeof(list), required, required_count, " and ");
+    else
+        join(list, sizeof(list), all, count, " or ");
+    report_add(walk->report, node->where, "%s must be a mapping with %s, not %s", subject_text(subject, name),
+               list, kind_text(node));
 }
 
 static struct node *check_mapping(struct walk *walk, const cyaml_schema_value_t *schema,
@@ -332,6 +338,7 @@ static struct node *check_mapping(struct walk *walk, const cyaml_schema_value_t 
         return stand_in(walk, schema, node->where);
     }
     kept = document_container(walk->document, node->where, NODE_MAPPING);
+    kept->is_partial = node->is_partial;
     for (size_t i = 0; i < node->count; i++) {
         struct node_pair pair = node->pairs[i];
         size_t index = find_field(fields, pair.key);
@@ -339,14 +346,18 @@ static struct node *check_mapping(struct walk *walk, const cyaml_schema_value_t 
         if (fields[index].key != NULL) {
             struct subject inner = {.mapping = fields, .key = fields[index].key};
             pair.value = check_value(walk, &fields[index].value, inner, pair.value);
+            kept->is_partial |= pair.value->is_wrong;
             if (is_required(&fields[index]) || !pair.value->is_wrong)
                 document_set(walk->document, kept, pair);
             seen |= 1u << index;
         } else if (is_reserved(walk->schema, fields, pair.key, NULL)) {
             report_add(walk->report, pair.where,
                        "`%s` is not supported by this version of ringbolt; remove it", pair.key);
-        } else if ((meant = report_unknown(walk, fields, node, &pair)) != NULL) {
-            guessed |= 1u << find_field(fields, meant);
+        } else {
+            meant = report_unknown(walk, fields, node, &pair);
+            kept->is_partial = true;
+            if (meant != NULL)
+                guessed |= 1u << find_field(fields, meant);
         }
     }
     add_missing(walk, fields, subject, kept, seen, guessed);

@@ -9,9 +9,12 @@
 #define TEXT_MAX_LENGTH 4095 // PATH_MAX without its zero; nothing else comes near
 #define LIST_MAX        4096
 #define ALPN_MAX        64
+#define CHOICES_MAX     64 // suites or groups; fewer than that exist
+#define NAMES_MAX       4096
+#define TICKET_KEYS_MAX 64
 
-#define ENUM_FIELD(key, structure, member, words)                                                            \
-    CYAML_FIELD_ENUM_PTR(key, OPTIONAL | CYAML_FLAG_STRICT, structure, member, words, CYAML_ARRAY_LEN(words))
+#define ENUM_FIELD(key, flags, structure, member, words)                                                     \
+    CYAML_FIELD_ENUM_PTR(key, (flags) | CYAML_FLAG_STRICT, structure, member, words, CYAML_ARRAY_LEN(words))
 #define TEXT_FIELD(key, flags, structure, member)                                                            \
     CYAML_FIELD_STRING_PTR(key, flags, structure, member, 1, TEXT_MAX_LENGTH)
 #define NAME_FIELD(key, flags, structure, member)                                                            \
@@ -28,15 +31,53 @@ static const cyaml_strval_t switch_words[] = {{"true", 1}, {"false", 0}, {"yes",
 static const cyaml_strval_t ktls_words[] = {
     {"auto", CONFIG_KTLS_AUTO}, {"off", CONFIG_KTLS_OFF}, {"required", CONFIG_KTLS_REQUIRED}};
 static const cyaml_strval_t version_words[] = {{"1.2", CONFIG_TLS12}, {"1.3", CONFIG_TLS13}};
+static const cyaml_strval_t profile_words[] = {{"modern", RAW_PROFILE_MODERN},
+                                               {"intermediate", RAW_PROFILE_INTERMEDIATE}};
+static const cyaml_strval_t client_auth_words[] = {{"off", CONFIG_CLIENT_AUTH_OFF},
+                                                   {"optional", CONFIG_CLIENT_AUTH_OPTIONAL},
+                                                   {"required", CONFIG_CLIENT_AUTH_REQUIRED}};
 static const cyaml_strval_t balance_words[] = {{"round_robin", 0}};
 
+// The entry of lists of names and paths.
+static const cyaml_schema_value_t text_value = {
+    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, TEXT_MAX_LENGTH),
+};
+
+static const cyaml_schema_field_t passphrase_fields[] = {
+    TEXT_FIELD("env", OPTIONAL, struct raw_passphrase, env),
+    TEXT_FIELD("file", OPTIONAL, struct raw_passphrase, file),
+    CYAML_FIELD_END,
+};
+
+// Which of them go together is for the builder to say.
 static const cyaml_schema_field_t certificate_fields[] = {
-    TEXT_FIELD("chain", REQUIRED, struct raw_certificate, chain),
-    TEXT_FIELD("key", REQUIRED, struct raw_certificate, key),
+    TEXT_FIELD("chain", OPTIONAL, struct raw_certificate, chain),
+    TEXT_FIELD("key", OPTIONAL, struct raw_certificate, key),
+    TEXT_FIELD("pkcs12", OPTIONAL, struct raw_certificate, pkcs12),
+    CYAML_FIELD_MAPPING("passphrase", OPTIONAL, struct raw_certificate, passphrase, passphrase_fields),
+    TEXT_FIELD("ocsp", OPTIONAL, struct raw_certificate, ocsp),
+    LIST_FIELD("names", OPTIONAL, struct raw_certificate, names, &text_value, 1, NAMES_MAX),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t certificate_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_certificate, certificate_fields),
+};
+
+static const cyaml_schema_field_t client_auth_fields[] = {
+    // Required, so that nobody who names a CA takes clients for checked that are not.
+    ENUM_FIELD("mode", REQUIRED, struct raw_client_auth, mode, client_auth_words),
+    TEXT_FIELD("ca", OPTIONAL, struct raw_client_auth, ca),
+    LIST_FIELD("crl", OPTIONAL, struct raw_client_auth, crl, &text_value, 1, LIST_MAX),
+    TEXT_FIELD("depth", OPTIONAL, struct raw_client_auth, depth),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t ocsp_fields[] = {
+    ENUM_FIELD("fetch", OPTIONAL, struct raw_ocsp, fetch, switch_words),
+    TEXT_FIELD("cache", OPTIONAL, struct raw_ocsp, cache),
+    TEXT_FIELD("responder", OPTIONAL, struct raw_ocsp, responder),
+    TEXT_FIELD("timeout", OPTIONAL, struct raw_ocsp, timeout),
+    CYAML_FIELD_END,
 };
 
 // RFC 7301 §3.1: a protocol name has 1 to 255 bytes.
@@ -45,10 +86,19 @@ static const cyaml_schema_value_t alpn_value = {
 };
 
 static const cyaml_schema_field_t tls_fields[] = {
-    ENUM_FIELD("min_version", struct raw_tls, min_version, version_words),
-    ENUM_FIELD("max_version", struct raw_tls, max_version, version_words),
+    ENUM_FIELD("profile", OPTIONAL, struct raw_tls, profile, profile_words),
+    ENUM_FIELD("min_version", OPTIONAL, struct raw_tls, min_version, version_words),
+    ENUM_FIELD("max_version", OPTIONAL, struct raw_tls, max_version, version_words),
+    LIST_FIELD("ciphers", OPTIONAL, struct raw_tls, ciphers, &text_value, 1, CHOICES_MAX),
+    LIST_FIELD("ciphersuites", OPTIONAL, struct raw_tls, ciphersuites, &text_value, 1, CHOICES_MAX),
+    LIST_FIELD("groups", OPTIONAL, struct raw_tls, groups, &text_value, 1, CHOICES_MAX),
     LIST_FIELD("alpn", OPTIONAL, struct raw_tls, alpn, &alpn_value, 0, ALPN_MAX),
-    LIST_FIELD("certificates", REQUIRED, struct raw_tls, certificates, &certificate_value, 1, LIST_MAX),
+    LIST_FIELD("certificates", OPTIONAL, struct raw_tls, certificates, &certificate_value, 1, LIST_MAX),
+    TEXT_FIELD("certificate_dir", OPTIONAL, struct raw_tls, certificate_dir),
+    ENUM_FIELD("strict_sni", OPTIONAL, struct raw_tls, strict_sni, switch_words),
+    CYAML_FIELD_MAPPING("client_auth", OPTIONAL, struct raw_tls, client_auth, client_auth_fields),
+    CYAML_FIELD_MAPPING("ocsp", OPTIONAL, struct raw_tls, ocsp, ocsp_fields),
+    TEXT_FIELD("keylog", OPTIONAL, struct raw_tls, keylog),
     CYAML_FIELD_END,
 };
 
@@ -73,7 +123,7 @@ static const cyaml_schema_value_t server_value = {
 
 static const cyaml_schema_field_t upstream_fields[] = {
     NAME_FIELD("name", REQUIRED, struct raw_upstream, name),
-    ENUM_FIELD("balance", struct raw_upstream, balance, balance_words),
+    ENUM_FIELD("balance", OPTIONAL, struct raw_upstream, balance, balance_words),
     LIST_FIELD("servers", REQUIRED, struct raw_upstream, servers, &server_value, 1, LIST_MAX),
     CYAML_FIELD_END,
 };
@@ -82,15 +132,15 @@ static const cyaml_schema_value_t upstream_value = {
 };
 
 static const cyaml_schema_field_t log_fields[] = {
-    ENUM_FIELD("level", struct raw_log, level, level_words),
-    ENUM_FIELD("format", struct raw_log, format, format_words),
-    ENUM_FIELD("access", struct raw_log, access, switch_words),
+    ENUM_FIELD("level", OPTIONAL, struct raw_log, level, level_words),
+    ENUM_FIELD("format", OPTIONAL, struct raw_log, format, format_words),
+    ENUM_FIELD("access", OPTIONAL, struct raw_log, access, switch_words),
     CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t ktls_fields[] = {
-    ENUM_FIELD("transmit", struct raw_ktls, transmit, ktls_words),
-    ENUM_FIELD("receive", struct raw_ktls, receive, ktls_words),
+    ENUM_FIELD("transmit", OPTIONAL, struct raw_ktls, transmit, ktls_words),
+    ENUM_FIELD("receive", OPTIONAL, struct raw_ktls, receive, ktls_words),
     TEXT_FIELD("offload_after", OPTIONAL, struct raw_ktls, offload_after),
     CYAML_FIELD_END,
 };
@@ -109,6 +159,18 @@ static const cyaml_schema_field_t timeouts_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t tickets_fields[] = {
+    LIST_FIELD("keys", OPTIONAL, struct raw_tickets, keys, &text_value, 1, TICKET_KEYS_MAX),
+    TEXT_FIELD("rotate", OPTIONAL, struct raw_tickets, rotate),
+    TEXT_FIELD("lifetime", OPTIONAL, struct raw_tickets, lifetime),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t admin_fields[] = {
+    TEXT_FIELD("socket", OPTIONAL, struct raw_admin, socket),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t config_fields[] = {
     TEXT_FIELD("workers", OPTIONAL, struct raw_config, workers),
     NAME_FIELD("user", OPTIONAL, struct raw_config, user),
@@ -117,6 +179,8 @@ static const cyaml_schema_field_t config_fields[] = {
     CYAML_FIELD_MAPPING("ktls", OPTIONAL, struct raw_config, ktls, ktls_fields),
     CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_config, limits, limits_fields),
     CYAML_FIELD_MAPPING("timeouts", OPTIONAL, struct raw_config, timeouts, timeouts_fields),
+    CYAML_FIELD_MAPPING("tickets", OPTIONAL, struct raw_config, tickets, tickets_fields),
+    CYAML_FIELD_MAPPING("admin", OPTIONAL, struct raw_config, admin, admin_fields),
     LIST_FIELD("listeners", REQUIRED, struct raw_config, listeners, &listener_value, 1, LIST_MAX),
     LIST_FIELD("upstreams", REQUIRED, struct raw_config, upstreams, &upstream_value, 1, LIST_MAX),
     CYAML_FIELD_END,
@@ -127,24 +191,12 @@ static const cyaml_schema_value_t config_value = {
 
 // What the interface keeps for features that this version does not have.
 static const struct schema_reserved reserved[] = {
-    {config_fields, "admin", NULL},
-    {config_fields, "tickets", NULL},
+    {admin_fields, "http", NULL},
     {limits_fields, "handshakes_per_second", NULL},
     {limits_fields, "connections_per_client", NULL},
     {listener_fields, "proxy_protocol", NULL},
     {listener_fields, "routes", NULL},
     {listener_fields, "redirect", NULL},
-    {tls_fields, "ciphers", NULL},
-    {tls_fields, "ciphersuites", NULL},
-    {tls_fields, "groups", NULL},
-    {tls_fields, "certificate_dir", NULL},
-    {tls_fields, "client_auth", NULL},
-    {tls_fields, "ocsp", NULL},
-    {tls_fields, "keylog", NULL},
-    {certificate_fields, "passphrase", NULL},
-    {certificate_fields, "pkcs12", NULL},
-    {certificate_fields, "ocsp", NULL},
-    {certificate_fields, "names", NULL},
     {upstream_fields, "proxy_protocol", NULL},
     {upstream_fields, "health", NULL},
     {upstream_fields, "tls", NULL},

@@ -4,18 +4,57 @@
 
 #include "src/config/schema.h"
 
+struct raw_passphrase {
+    char *env;
+    char *file;
+};
+
 struct raw_certificate {
     char *chain;
     char *key;
+    char *pkcs12;
+    struct raw_passphrase passphrase;
+    char *ocsp;
+    char **names;
+    unsigned names_count;
 };
 
+struct raw_client_auth {
+    enum config_client_auth *mode;
+    char *ca;
+    char **crl;
+    unsigned crl_count;
+    char *depth;
+};
+
+struct raw_ocsp {
+    int *fetch;
+    char *cache;
+    char *responder;
+    char *timeout;
+};
+
+enum raw_profile { RAW_PROFILE_MODERN, RAW_PROFILE_INTERMEDIATE };
+
 struct raw_tls {
+    enum raw_profile *profile;
     enum config_tls_version *min_version;
     enum config_tls_version *max_version;
+    char **ciphers;
+    unsigned ciphers_count;
+    char **ciphersuites;
+    unsigned ciphersuites_count;
+    char **groups;
+    unsigned groups_count;
     char **alpn;
     unsigned alpn_count;
     struct raw_certificate *certificates;
     unsigned certificates_count;
+    char *certificate_dir;
+    int *strict_sni;
+    struct raw_client_auth client_auth;
+    struct raw_ocsp ocsp;
+    char *keylog;
 };
 
 struct raw_listener {
@@ -60,6 +99,17 @@ struct raw_timeouts {
     char *half_closed;
 };
 
+struct raw_tickets {
+    char **keys;
+    unsigned keys_count;
+    char *rotate;
+    char *lifetime;
+};
+
+struct raw_admin {
+    char *socket;
+};
+
 struct raw_config {
     char *workers; // a number or `auto`
     char *user;
@@ -68,6 +118,8 @@ struct raw_config {
     struct raw_ktls ktls;
     struct raw_limits limits;
     struct raw_timeouts timeouts;
+    struct raw_tickets tickets;
+    struct raw_admin admin;
     struct raw_listener *listeners;
     unsigned listeners_count;
     struct raw_upstream *upstreams;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "ringbolt/config.h"
 #include "src/config/parse.h"
@@ -45,21 +46,75 @@ static void check_address(const struct config_address *address)
             address->socket.ss_family == AF_UNIX);
 }
 
-static void check_listener(const struct config *config, const struct config_listener *listener)
+static void check_certificate(const struct config_certificate *certificate)
 {
-    const struct config_tls *tls = &listener->tls;
+    if (certificate->pkcs12 != NULL) {
+        REQUIRE(certificate->pkcs12[0] == '/' && certificate->chain == NULL && certificate->key == NULL);
+    } else {
+        REQUIRE(certificate->chain != NULL && certificate->chain[0] == '/');
+        REQUIRE(certificate->key != NULL && certificate->key[0] == '/');
+    }
+    REQUIRE(certificate->passphrase.env == NULL || certificate->passphrase.file == NULL);
+    REQUIRE(certificate->ocsp == NULL || certificate->ocsp[0] == '/');
+    REQUIRE(certificate->chain_where.line > 0 && certificate->key_where.line > 0);
+    for (size_t i = 0; i < certificate->name_count; i++) {
+        const char *name = certificate->names[i];
+        REQUIRE(name[0] != '\0' && strlen(name) <= 253);
+        for (; *name != '\0'; name++)
+            REQUIRE((unsigned char)*name > 0x20 && (unsigned char)*name < 0x7f &&
+                    !(*name >= 'A' && *name <= 'Z'));
+    }
+}
 
-    REQUIRE(listener->name != NULL && listener->where.line > 0);
-    REQUIRE(listener->upstream < config->upstream_count);
+static void check_client_auth(const struct config_client_trust *trust)
+{
+    REQUIRE(trust->depth <= 16);
+    if (trust->mode == CONFIG_CLIENT_AUTH_OFF) {
+        REQUIRE(trust->ca == NULL && trust->crl_count == 0);
+        return;
+    }
+    REQUIRE(trust->ca != NULL && trust->ca[0] == '/' && trust->ca_where.line > 0);
+    for (size_t i = 0; i < trust->crl_count; i++)
+        REQUIRE(trust->crls[i][0] == '/');
+}
+
+static void check_tls(const struct config_tls *tls)
+{
     REQUIRE(tls->version_min == CONFIG_TLS12 || tls->version_min == CONFIG_TLS13);
     REQUIRE(tls->version_max == CONFIG_TLS12 || tls->version_max == CONFIG_TLS13);
     REQUIRE(tls->version_min <= tls->version_max);
-    REQUIRE(tls->certificate_count > 0);
+    REQUIRE(tls->ciphers[0] != '\0' && tls->ciphersuites[0] != '\0' && tls->groups[0] != '\0');
+    REQUIRE(tls->certificate_count > 0 || tls->certificate_dir != NULL);
+    REQUIRE(tls->certificate_dir == NULL || tls->certificate_dir[0] == '/');
+    REQUIRE(tls->keylog == NULL || tls->keylog[0] == '/');
+    REQUIRE(tls->ocsp.cache == NULL || tls->ocsp.cache[0] == '/');
+    REQUIRE(tls->ocsp.responder == NULL || strncasecmp(tls->ocsp.responder, "http://", 7) == 0);
+    REQUIRE(tls->ocsp.timeout_ns >= 1000000);
     for (size_t i = 0; i < tls->certificate_count; i++)
-        REQUIRE(tls->certificates[i].chain[0] == '/' && tls->certificates[i].key[0] == '/');
+        check_certificate(&tls->certificates[i]);
     for (size_t i = 0; i < tls->alpn_count; i++)
         REQUIRE(strlen(tls->alpn[i]) >= 1 && strlen(tls->alpn[i]) <= 255);
+    check_client_auth(&tls->client_auth);
+}
+
+static void check_listener(const struct config *config, const struct config_listener *listener)
+{
+    REQUIRE(listener->name != NULL && listener->where.line > 0);
+    REQUIRE(listener->upstream < config->upstream_count);
+    check_tls(&listener->tls);
     check_address(&listener->address);
+}
+
+static void check_tickets(const struct config *config)
+{
+    const uint64_t second_ns = 1000000000;
+
+    REQUIRE(config->tickets.key_count <= 64);
+    for (size_t i = 0; i < config->tickets.key_count; i++)
+        REQUIRE(config->tickets.keys[i][0] == '/' && config->tickets.key_wheres[i].line > 0);
+    REQUIRE(config->tickets.rotate_ns >= second_ns);
+    REQUIRE(config->tickets.lifetime_ns >= second_ns && config->tickets.lifetime_ns <= 7 * 86400 * second_ns);
+    REQUIRE(config->tickets.key_count > 0 || config->tickets.lifetime_ns / config->tickets.rotate_ns <= 61);
 }
 
 static void check_config(const struct config *config)
@@ -68,6 +123,10 @@ static void check_config(const struct config *config)
     REQUIRE(config->limits.connections >= 1 && config->limits.connections <= 10000000);
     REQUIRE(config->limits.memory >= (uint64_t)config->workers << 20 && config->limits.memory <= INT64_MAX);
     REQUIRE(config->timeouts.handshake_ns >= 1000000 && config->timeouts.idle_ns >= 1000000);
+    check_tickets(config);
+    REQUIRE(config->admin.socket == NULL ||
+            (config->admin.socket[0] == '/' && strlen(config->admin.socket) <= 107));
+    REQUIRE(!config->admin.is_default); // a fuzzer's text is no file
     REQUIRE(config->listener_count > 0 && config->upstream_count > 0);
     for (size_t i = 0; i < config->listener_count; i++)
         check_listener(config, &config->listeners[i]);
@@ -80,7 +139,7 @@ static void check_config(const struct config *config)
 
 static void check_report(const struct report *report)
 {
-    REQUIRE(report->count > 0);
+    REQUIRE(report->error_count > 0 && report->error_count <= report->count);
     for (size_t i = 0; i < report->count; i++) {
         const char *text = report->lines[i].text;
         REQUIRE(strncmp(text, "fuzz.yaml:", 10) == 0);
@@ -99,7 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     report_init(&report, "fuzz.yaml");
     result = config_parse_with((const char *)data, size, "/etc/ringbolt", resolve, &config, &report);
     if (result == 0) {
-        REQUIRE(report.count == 0);
+        REQUIRE(report.error_count == 0);
         check_config(config);
     } else {
         REQUIRE(result == -EINVAL && config == NULL);

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// Upstreams and their servers.
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "src/config/builder.h"
+#include "src/config/memory.h"
+
+#define NAMES_SHOWN 8
+
+static void add_server(struct config_upstream *upstream, const struct config_address *address,
+                       const char *text)
+{
+    struct config_server *server;
+
+    for (size_t i = 0; i < upstream->server_count; i++) {
+        if (address_equal(&upstream->servers[i].address, address))
+            return;
+    }
+    upstream->servers = memory_grow(upstream->servers, upstream->server_count, sizeof(*server));
+    server = &upstream->servers[upstream->server_count++];
+    *server = (struct config_server){.address = *address};
+    server->address.text = memory_copy(text);
+}
+
+static void report_address(struct builder *builder, const struct node *node, const char *name,
+                           const char *text, const char *why)
+{
+    report_add(builder->report, node_where(node), "%s `%s`: %s", name, text, why);
+}
+
+static void add_named(struct builder *builder, struct config_upstream *upstream,
+                      const struct address_parts *parts, const char *text, const struct node *node)
+{
+    struct config_address found[ADDRESS_EACH_MAX];
+    size_t count = 0;
+    int result = builder->input->resolver(parts->host, found, ADDRESS_EACH_MAX, &count);
+
+    if (result != 0) {
+        report_add(builder->report, node_where(node),
+                   "%s `%s`: the host has no address that could be found (%s)", builder->input->server_name,
+                   text, result == EAI_SYSTEM ? strerror(errno) : gai_strerror(result));
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        char number[ADDRESS_TEXT_SIZE];
+        address_set_port(&found[i], parts->port);
+        address_text(&found[i], number);
+        add_server(upstream, &found[i], number);
+    }
+}
+
+static void build_server(struct builder *builder, struct config_upstream *upstream, const char *text,
+                         const struct node *node)
+{
+    const char *name = builder->input->server_name;
+    struct config_address address = {.text = NULL};
+    struct address_parts parts;
+    const char *why;
+    int result;
+
+    if (node_is_wrong(node))
+        return;
+    if (address_split(text, false, &parts, &why) < 0) {
+        report_address(builder, node, name, text, why);
+        return;
+    }
+    if (parts.path == NULL && parts.port == 0) {
+        report_address(builder, node, name, text, "a server's port is a number from 1 to 65535");
+        return;
+    }
+    if (strcmp(parts.host, "*") == 0) {
+        report_address(builder, node, name, text, "a server needs a host; write HOST:PORT");
+        return;
+    }
+    result = address_resolve(&parts, false, builder->input->directory, &address, &why);
+    if (result == -ENOENT)
+        add_named(builder, upstream, &parts, text, node);
+    else if (result < 0)
+        report_address(builder, node, name, text, why);
+    else
+        add_server(upstream, &address, text);
+}
+
+static void check_upstream_name(struct builder *builder, const char *text, const struct node *node)
+{
+    const struct config *config = builder->config;
+    const struct node *upstreams = node_get(builder->input->root, "upstreams");
+    const struct node *name = node_get(node, "name");
+
+    for (size_t i = 0; i < config->upstream_count && !node_is_wrong(name); i++) {
+        const struct node *other = node_get(node_item(upstreams, i), "name");
+        if (node_is_wrong(other) || strcmp(config->upstreams[i].name, text) != 0)
+            continue;
+        report_add(builder->report, builder_where_of_twin(name, other, node),
+                   "the upstream in line %u is called `%s` too; names must differ",
+                   config->upstreams[i].where.line, text);
+        return;
+    }
+}
+
+// Whether the server at `index` was written before.
+static bool is_repeated(struct builder *builder, const struct raw_upstream *raw, unsigned index,
+                        const struct node *servers)
+{
+    const struct node *address = node_get(node_item(servers, index), "address");
+
+    for (unsigned i = 0; i < index && !node_is_wrong(address); i++) {
+        const struct node *other = node_get(node_item(servers, i), "address");
+        if (node_is_wrong(other) || strcmp(raw->servers[i].address, raw->servers[index].address) != 0)
+            continue;
+        report_add(builder->report, builder_where_of_twin(address, other, node_item(servers, index)),
+                   "`%s` is a server of this upstream already, in line %u; remove one",
+                   raw->servers[index].address, node_where(node_item(servers, i)).line);
+        return true;
+    }
+    return false;
+}
+
+static void build_upstream(struct builder *builder, const struct raw_upstream *raw, const struct node *node)
+{
+    struct config *config = builder->config;
+    struct config_upstream *upstream = &config->upstreams[config->upstream_count];
+    const struct node *servers = node_get(node, "servers");
+
+    check_upstream_name(builder, raw->name, node);
+    upstream->where = node_where(node);
+    upstream->name = memory_copy(raw->name);
+    config->upstream_count++;
+    for (unsigned i = 0; i < raw->servers_count; i++) {
+        if (!is_repeated(builder, raw, i, servers))
+            build_server(builder, upstream, raw->servers[i].address,
+                         node_get(node_item(servers, i), "address"));
+    }
+}
+
+// The names of upstreams, as many as a line bears. False when not every name is known: then nobody can say
+// that one is missing.
+static bool upstream_names(const struct builder *builder, char *ret, size_t size)
+{
+    const struct node *upstreams = node_get(builder->input->root, "upstreams");
+    const struct config *config = builder->config;
+    size_t length = 0;
+
+    ret[0] = '\0';
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        if (node_is_wrong(upstreams) || node_is_wrong(node_get(node_item(upstreams, i), "name")))
+            return false;
+        if (i >= NAMES_SHOWN || length >= size)
+            continue;
+        length += (size_t)snprintf(ret + length, size - length, "%s`%s`", i > 0 ? ", " : "",
+                                   config->upstreams[i].name);
+    }
+    return true;
+}
+
+size_t build_find_upstream(struct builder *builder, const char *name, const struct node *node)
+{
+    const struct config *config = builder->config;
+    char names[NAMES_SHOWN * 260 + 1];
+
+    for (size_t i = 0; i < config->upstream_count && !node_is_wrong(node); i++) {
+        if (strcmp(config->upstreams[i].name, name) == 0)
+            return i;
+    }
+    if (!node_is_wrong(node) && upstream_names(builder, names, sizeof(names)))
+        report_add(builder->report, node_where(node), "there is no upstream `%s`; known are %s%s", name,
+                   names, config->upstream_count > NAMES_SHOWN ? ", …" : "");
+    return 0;
+}
+
+void build_upstreams(struct builder *builder)
+{
+    const struct raw_config *raw = builder->input->raw;
+    const struct node *upstreams = node_get(builder->input->root, "upstreams");
+
+    builder->config->upstreams = memory_allocate(raw->upstreams_count * sizeof(struct config_upstream));
+    for (unsigned i = 0; i < raw->upstreams_count; i++)
+        build_upstream(builder, &raw->upstreams[i], node_item(upstreams, i));
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of the builder (build*.c) share.
+#pragma once
+
+#include "src/config/build.h"
+
+struct builder {
+    const struct build_input *input;
+    struct report *report;
+    struct config *config;
+};
+
+struct number_range {
+    unsigned min;
+    unsigned max;
+    const char *other; // "`auto` or ", if that is allowed too
+};
+
+// As they are written in a file.
+struct time_range {
+    const char *min;
+    const char *max;
+};
+
+// Where to say that `node` repeats `first`. A value that came by a merge stands where the first one does;
+// then the place of `owner`, what it is part of, tells more.
+struct config_where builder_where_of_twin(const struct node *node, const struct node *first,
+                                          const struct node *owner);
+
+// The path made absolute; NULL for NULL.
+char *builder_path(const struct builder *builder, const char *path);
+
+// The list of paths behind `key` made absolute, each once. The arrays are the caller's.
+struct builder_paths {
+    char **paths;
+    struct config_where *wheres;
+    size_t count;
+};
+void builder_paths(struct builder *builder, const struct node *mapping, const char *key, char **raw,
+                   unsigned count, struct builder_paths *ret);
+
+// Each understands `text`, the value behind `key` in `section`, and reports what is wrong with it. With text NULL (the
+// file says nothing) and with a wrong one the value stays what it is, a default.
+void builder_number(struct builder *builder, const struct node *section, const char *key, const char *text,
+                    struct number_range range, unsigned *number);
+void builder_time(struct builder *builder, const struct node *section, const char *key, const char *text,
+                  struct time_range range, uint64_t *time);
+// True when *size holds what the file says.
+bool builder_size(struct builder *builder, const struct node *section, const char *key, const char *text,
+                  uint64_t *size);
+
+// ---- the parts ----
+
+// build_upstream.c. The upstreams come first: a listener names one of them.
+void build_upstreams(struct builder *builder);
+// The index of the upstream that is called so. Reports when there is none.
+size_t build_find_upstream(struct builder *builder, const char *name, const struct node *node);
+
+// build_tls.c. tls is zeroed; node may be NULL: there is no file.
+void build_tls(struct builder *builder, const struct raw_tls *raw, const struct node *node,
+               struct config_tls *tls);
+
+// build_certificate.c.
+void build_certificates(struct builder *builder, const struct raw_tls *raw, const struct node *node,
+                        struct config_tls *tls);
