@@ -16,6 +16,17 @@ static const char *version_text(enum config_tls_version version)
     return version == CONFIG_TLS12 ? "TLS 1.2" : "TLS 1.3";
 }
 
+static void print_certificates(const struct config_tls *tls)
+{
+    if (tls->certificate_count > 0 || tls->certificate_dir == NULL)
+        printf(", %zu certificate%s", tls->certificate_count, tls->certificate_count == 1 ? "" : "s");
+    if (tls->certificate_dir != NULL)
+        printf("%s%s", tls->certificate_count > 0 ? " and those in " : ", certificates in ",
+               tls->certificate_dir);
+    if (tls->strict_sni)
+        printf(", strict sni");
+}
+
 static void print_listener(const struct config *config, const struct config_listener *listener)
 {
     const struct config_tls *tls = &listener->tls;
@@ -23,10 +34,32 @@ static void print_listener(const struct config *config, const struct config_list
     printf("  listener %s: %s, %s", listener->name, listener->address.text, version_text(tls->version_min));
     if (tls->version_max != tls->version_min)
         printf(" to %s", version_text(tls->version_max));
-    printf(", %zu certificate%s", tls->certificate_count, tls->certificate_count == 1 ? "" : "s");
+    print_certificates(tls);
     for (size_t i = 0; i < tls->alpn_count; i++)
         printf("%s%s", i == 0 ? ", alpn " : " ", tls->alpn[i]);
+    if (tls->client_auth.mode != CONFIG_CLIENT_AUTH_OFF)
+        printf(", client certificates %s",
+               tls->client_auth.mode == CONFIG_CLIENT_AUTH_REQUIRED ? "required" : "optional");
+    if (tls->client_auth.crl_count > 0)
+        printf(" with revocation lists");
+    if (tls->ocsp.fetch)
+        printf(", ocsp fetched");
     printf(", to upstream %s\n", config->upstreams[listener->upstream].name);
+}
+
+static double seconds(uint64_t ns)
+{
+    return (double)ns / (double)CLOCK_NS_PER_S;
+}
+
+static void print_tickets(const struct config *config)
+{
+    printf("  tickets for %g s, ", seconds(config->tickets.lifetime_ns));
+    if (config->tickets.key_count > 0)
+        printf("%zu key%s from files", config->tickets.key_count, config->tickets.key_count == 1 ? "" : "s");
+    else
+        printf("a new key every %g s", seconds(config->tickets.rotate_ns));
+    printf(", admin socket %s\n", config->admin.socket != NULL ? config->admin.socket : "off");
 }
 
 void cli_print_check(const char *file, const struct config *config)
@@ -46,5 +79,6 @@ void cli_print_check(const char *file, const struct config *config)
         "  %u worker%s, at most %u connections, kernel TLS transmit %s, receive %s, shutdown timeout %g s\n",
         config->workers, config->workers == 1 ? "" : "s", config->limits.connections,
         ktls_text(config->ktls.transmit), ktls_text(config->ktls.receive),
-        (double)config->shutdown_timeout_ns / (double)CLOCK_NS_PER_S);
+        seconds(config->shutdown_timeout_ns));
+    print_tickets(config);
 }

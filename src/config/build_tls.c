@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A listener's `tls`: what is negotiated, who the clients are, what is stapled and logged. Certificates are next door.
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -175,6 +176,7 @@ static const char *responder_fault(const char *url)
 {
     static const char prefix[] = "http://";
     const char *host = url + strlen(prefix);
+    struct config_address address = {.text = NULL};
     struct address_parts parts;
     const char *why;
     size_t length;
@@ -197,6 +199,10 @@ static const char *responder_fault(const char *url)
     }
     is_right = strchr(authority, '@') == NULL && authority[0] != ':' &&
                address_split(authority, false, &parts, &why) == 0 && parts.path == NULL && parts.port != 0;
+    if (is_right) {
+        int result = address_resolve(&parts, false, NULL, &address, &why);
+        is_right = result == 0 || result == -ENOENT; // a name; it is looked up when it is needed
+    }
     free(authority);
     return is_right ? NULL : "its host or port is not right; write `http://HOST/` or `http://HOST:PORT/`";
 }

@@ -242,3 +242,30 @@ static inline char *write_file(const char *folder, const char *name, const char 
     assert_int_equal(fclose(file), 0);
     return path;
 }
+
+// ---- fragments ----
+
+// Each fragment stands in line 3.
+#define TLS(fragment) IN_TLS fragment "}}]\n"
+#define CERTIFICATE(fragment)                                                                                \
+    APP "listeners: [{address: \"*:1\", upstream: app, tls: {certificates: [{\n" fragment "}]}}]\n"
+#define BARE(fragment) APP "listeners: [{address: \"*:1\", upstream: app, tls: {\n" fragment "}}]\n"
+#define ROOT(fragment) BOTH fragment "\n"
+
+// The configuration that `text` becomes, and what is said of it all the same.
+static inline struct config *load_warned(const char *text, const char *lines)
+{
+    struct config *config = NULL;
+    struct report report;
+    char *said;
+
+    report_init(&report, "c");
+    if (config_parse_with(text, strlen(text), "/etc/rb", resolve, &config, &report) != 0)
+        fail_msg("%s", report_text(&report));
+    assert_int_equal(report.error_count, 0);
+    said = report_text(&report);
+    assert_string_equal(said, lines);
+    free(said);
+    report_finish(&report);
+    return config;
+}

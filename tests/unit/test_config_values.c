@@ -285,6 +285,12 @@ static void test_file(void **state)
     report_init(&report, path);
     assert_int_equal(config_load(path, &config, &report), 0);
     assert_string_equal(config->file, path);
+    // Only root can have a socket there.
+    if (geteuid() == 0)
+        assert_string_equal(config->admin.socket, "/run/ringbolt/admin.sock");
+    else
+        assert_null(config->admin.socket);
+    assert_int_equal(config->admin.is_default, geteuid() == 0);
     snprintf(expected, sizeof(expected), "%s/c", folder);
     assert_string_equal(config->listeners[0].tls.certificates[0].chain, expected);
     config_destroy(config);
@@ -307,6 +313,34 @@ static void test_file(void **state)
     assert_int_equal(rmdir(folder), 0);
     free(before);
     free(path);
+    free(folder);
+}
+
+static void test_file_admin(void **state)
+{
+    static const char *const sockets[][2] = {{"off", NULL}, {"/a", "/a"}, {"\"./off\"", "/off"}};
+    char *folder = make_folder();
+
+    for (size_t i = 0; i < COUNT(sockets); i++) {
+        struct config *config = NULL;
+        struct report report;
+        char text[512];
+        char *path;
+        snprintf(text, sizeof(text), "admin: {socket: %s}\n" BOTH, sockets[i][0]);
+        path = write_file(folder, "a.yaml", text);
+        report_init(&report, path);
+        assert_int_equal(config_load(path, &config, &report), 0);
+        assert_false(config->admin.is_default);
+        if (sockets[i][1] == NULL)
+            assert_null(config->admin.socket);
+        else
+            assert_non_null(strstr(config->admin.socket, sockets[i][1]));
+        config_destroy(config);
+        report_finish(&report);
+        assert_int_equal(unlink(path), 0);
+        free(path);
+    }
+    assert_int_equal(rmdir(folder), 0);
     free(folder);
 }
 
@@ -364,6 +398,7 @@ static void test_quick(void **state)
     assert_int_equal(config->listeners[0].where.line, 0);
     assert_int_equal(config->listeners[0].upstream, 0);
     assert_int_equal(config->listeners[0].tls.certificate_count, 0);
+    assert_null(config->admin.socket);
     assert_int_equal(config->upstream_count, 1);
     assert_int_equal(config->upstreams[0].server_count, 1);
     assert_string_equal(config->upstreams[0].servers[0].address.text, "127.0.0.1:8080");
@@ -424,11 +459,11 @@ static void test_quick_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest fixed[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_everything),
-        cmocka_unit_test(test_spellings),     cmocka_unit_test(test_port_zero),
-        cmocka_unit_test(test_names),         cmocka_unit_test(test_file),
-        cmocka_unit_test(test_file_refused),  cmocka_unit_test(test_quick),
-        cmocka_unit_test(test_quick_refused),
+        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_everything),
+        cmocka_unit_test(test_spellings),  cmocka_unit_test(test_port_zero),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_file),
+        cmocka_unit_test(test_file_admin), cmocka_unit_test(test_file_refused),
+        cmocka_unit_test(test_quick),      cmocka_unit_test(test_quick_refused),
     };
     struct CMUnitTest tests[COUNT(fixed) + COUNT(bad_values)];
     size_t count = COUNT(fixed);
