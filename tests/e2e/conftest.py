@@ -30,6 +30,14 @@ def pytest_configure(config):
     if not os.path.exists(ringbolt.BINARY):
         raise pytest.UsageError(f"RINGBOLT must name the program to test; there is no {ringbolt.BINARY}")
     config.addinivalue_line("markers", "seconds(most): this test may take so long")
+    config.addinivalue_line("markers", "any_layer: what it tests is the same over every record layer: not repeated in the guest")
+
+
+def pytest_collection_modifyitems(config, items):
+    repeated = [item for item in items if ringbolt.GUEST and item.get_closest_marker("any_layer")]
+    if repeated:
+        config.hook.pytest_deselected(items=repeated)
+        items[:] = [item for item in items if item not in repeated]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -163,20 +171,23 @@ class Listener:
 class Stage:
     """A running proxy with one listener for each upstream: stage["echo"].address"""
 
-    def __init__(self, work, certificates, upstreams, layer="user", config=None, tls=None, wait=True):
+    def __init__(self, work, certificates, upstreams, layer="user", config=None, tls=None, **options):
         self.listeners = {name: Listener(self, ringbolt.Port()) for name in upstreams}
+        # A listener that says where its certificates are gets no others.
+        tls = {name: {**({} if {"certificates", "certificate_dir"} & (tls or {}).get(name, {}).keys()
+                         else {"certificates": certificates.config()}), **(tls or {}).get(name, {})} for name in upstreams}
         self.config = {
             "workers": 2,
             "log": {"format": "json"},
             "ktls": ringbolt.LAYERS[layer],
-            "listeners": [{"name": name, "address": self.listeners[name].port.text, "upstream": name,
-                           "tls": {"certificates": certificates.config(), **(tls or {}).get(name, {})}} for name in upstreams],
+            "listeners": [{"name": name, "address": self.listeners[name].port.text, "upstream": name, "tls": tls[name]}
+                          for name in upstreams],
             "upstreams": [{"name": name, "servers": [{"address": address} for address in addresses]}
                           for name, addresses in upstreams.items()],
             **(config or {}),
         }
         self.layer = layer
-        self.proxy = ringbolt.Ringbolt(work, self.config, wait=wait)
+        self.proxy = ringbolt.Ringbolt(work, self.config, **options)
 
     def __getitem__(self, name):
         return self.listeners[name]

@@ -97,21 +97,32 @@ def process_tree(root):
     return found
 
 
+def write_config(path, config):
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(config, f, indent=2)  # JSON is YAML
+
+
+def call(*arguments, environment=None, **options):
+    """Runs a command of Ringbolt to its end."""
+    return subprocess.run([BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=WAIT, check=False, env={**os.environ, **(environment or {})}, **options)
+
+
 class Ringbolt:
     """`ringbolt run`, started with a configuration. stop() or finished() checks how it ended; both fail when it wrote anything
     but log lines: a sanitizer's report, an assertion."""
 
-    def __init__(self, directory, config=None, arguments=None, wait=True):
+    def __init__(self, directory, config=None, arguments=None, wait=True, environment=None, prefix=()):
         self.lines, self.noise = [], []
         self.changed = threading.Condition()
         self.config_path = os.path.join(directory, f"ringbolt-{id(self):x}.yaml")
+        self.admin_path = os.path.join(directory, f"admin-{id(self):x}.sock")
         if config is not None:
-            with open(self.config_path, "w", encoding="utf-8") as f:
-                json.dump(config, f, indent=2)  # JSON is YAML
+            write_config(self.config_path, {"admin": {"socket": self.admin_path}, **config})
             arguments = ["run", "-c", self.config_path]
 
-        self.process = subprocess.Popen([BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, cwd=directory)
+        self.process = subprocess.Popen([*prefix, BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, cwd=directory, env={**os.environ, **(environment or {})})
         self.stdout = b""
         self.readers = [threading.Thread(target=self._read_log, daemon=True),
                         threading.Thread(target=self._read_stdout, daemon=True)]
@@ -178,6 +189,17 @@ class Ringbolt:
 
         self.wait_for_log(enough, since)
         return found
+
+    # ---- the admin socket
+
+    def admin(self, command, *arguments, status=0):
+        """What a command to the running proxy prints."""
+        done = call(command, "-s", self.admin_path, *arguments)
+        assert done.returncode == status, (done, self.log_text())
+        return done.stdout
+
+    def admin_json(self, command, *arguments, status=0):
+        return json.loads(self.admin(command, "--json", *arguments, status=status))
 
     # ---- processes
 

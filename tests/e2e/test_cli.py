@@ -4,18 +4,13 @@ import json
 import os
 import signal
 import socket
-import subprocess
 
 import pytest
 
 import clients
 import rawtls
 import ringbolt
-
-
-def call(*arguments, **options):
-    return subprocess.run([ringbolt.BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=ringbolt.WAIT, check=False, **options)
+from ringbolt import call
 
 
 def test_version():
@@ -54,7 +49,9 @@ def place(tmp_path, certificates):
     return tmp_path
 
 
+# `admin` is not needed for it, but root's default would be the same for all tests at once.
 SMALLEST = """\
+admin: {{ socket: admin.sock }}
 listeners:
   - address: "127.0.0.1:{port}"
     tls:
@@ -95,7 +92,7 @@ BAD = {
     "not an address": ('"127.0.0.1:8443"', '"127.0.0.1"', "127.0.0.1"),
     "port too large": (":8443", ":84430", "84430"),
     "wrong type": ("upstreams:\n", "workers: many\nupstreams:\n", "many"),
-    "reserved key": ("upstreams:\n", "admin: { socket: /tmp/x }\nupstreams:\n", "admin"),
+    "reserved key": ("upstreams:\n", "limits: { handshakes_per_second: 9 }\nupstreams:\n", "handshakes_per_second"),
     "broken YAML": ("listeners:\n", "listeners: [\n", ":"),
     "no listeners": ("listeners:", "listener:", "listener"),
     "bad time": ("upstreams:\n", "timeouts: { idle: 5 parsecs }\nupstreams:\n", "parsecs"),
