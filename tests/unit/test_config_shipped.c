@@ -35,6 +35,7 @@ static void check_shipped(const char *path)
     assert_int_equal(report.count, 0);
     check_defaults(config);
     assert_true(config->listener_count > 0);
+    assert_int_equal(config->listeners[0].tls.alpn_count, 0);
     for (size_t i = 0; i < config->listener_count; i++) {
         snprintf(expected, sizeof(expected), "%.*s/server.pem", folder_length, path);
         assert_string_equal(config->listeners[i].tls.certificates[0].chain, expected);
