@@ -27,11 +27,18 @@ struct tls_context_options {
 
 // Makes the OpenSSL state of one listener: TLS version bounds, suites, groups, ALPN, client authentication as configured; only AEAD
 // suites with ECDHE; compression, renegotiation, 0-RTT, session cache and OpenSSL's own kTLS off; two tickets a TLS 1.3 handshake,
-// one on resumption (OpenSSL's way). A ticket is good where client authentication is the same (mode, authorities and CRLs), at any worker,
-// instance or listener that has its key. 0 and *ret (tls_context_destroy() it), or -EIO / -EINVAL with a line in the log.
+// one on resumption (OpenSSL's way), none while the material has no ticket keys. A ticket is good where client authentication is the
+// same (mode, depth, authorities and CRLs), at any worker, instance or listener that has its key and would serve this client: it holds
+// certificates for the client's name, or what it falls back to is the certificate that the session began with, or one of its last versions.
+// Not when that certificate is retired, the client's certificate has expired, or the full handshake is 7 days ago (RFC 8446
+// §4.6.1). 0 and *ret (tls_context_destroy() it), or -EIO / -EINVAL with a line in the log.
 // What the options point to must outlive it.
 int tls_context_create(const struct tls_context_options *options, struct tls_context **ret);
 void tls_context_destroy(struct tls_context *context);
+
+// Says what of the configuration this OpenSSL can't do: warns of groups that were chosen and are left out. 0, or -EINVAL when nothing is
+// left to serve with (an error in report), or -ENOMEM. For the master, once; contexts leave groups out in silence.
+int tls_check(const struct config *config, struct report *report);
 
 // ---- engine (src/tls/engine.c) ----
 

@@ -12,66 +12,102 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
+#include "ringbolt/log.h"
 #include "src/tls/engine.h"
+#include "src/tls/hot.h"
 #include "src/tls/material.h"
+#include "src/tls/serving.h"
+#include "src/tls/tickets.h"
+#include "src/tls/verify.h"
 
-// AES-128 first: it costs a third less, and its strength is not what breaks. A client that puts ChaCha20 first, as
-// phones without AES instructions do, gets it (SSL_OP_PRIORITIZE_CHACHA).
-#define SUITES_TLS13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-#define SUITES_TLS12                                                                                         \
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"               \
-    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-#define GROUPS         "X25519:P-256:P-384"
-#define GROUP_HYBRID   "X25519MLKEM768" // OpenSSL 3.5 has it
-#define SESSION_LIFE_S (2L * 60 * 60)
-#define TICKETS        2
+// RSA of 2048 bits or more and no SHA-1 signatures in whole chains, ours and clients'. The library's default differs between
+// versions and distributions.
+#define SECURITY_LEVEL_MIN 2
 
-static bool set_protocol(SSL_CTX *ssl, const struct config_tls *config)
+// ---- groups ----
+
+// OpenSSL refuses a list with a group that it doesn't know, so each is asked for alone. Leaves those that it knows, best first, set, and
+// calls `unknown` (not NULL) with each of the others. False when none is known, or there is no memory.
+static bool set_groups(SSL_CTX *ssl, const struct config_tls *config,
+                       void (*unknown)(const char *name, const struct config_tls *config, void *argument),
+                       void *argument)
 {
-    uint64_t options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-                       SSL_OP_PRIORITIZE_CHACHA;
+    char *wanted = strdup(config->groups);
+    char *known = calloc(1, strlen(config->groups) + 2);
+    char *end = known;
+    char *rest = wanted;
+    const char *name;
+    bool is_set = false;
 
-    SSL_CTX_set_options(ssl, options);
-    SSL_CTX_clear_options(ssl, SSL_OP_ENABLE_KTLS | SSL_OP_NO_TICKET); // openssl.cnf may have set them
-    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
-    SSL_CTX_set_read_ahead(ssl, 0); // so that no byte behind the handshake is taken
-    SSL_CTX_set_verify(ssl, SSL_VERIFY_NONE, NULL);
-    return SSL_CTX_set_min_proto_version(ssl, (int)config->version_min) == 1 &&
-           SSL_CTX_set_max_proto_version(ssl, (int)config->version_max) == 1 &&
-           SSL_CTX_set_ciphersuites(ssl, SUITES_TLS13) == 1 &&
-           SSL_CTX_set_cipher_list(ssl, SUITES_TLS12) == 1 &&
-           (SSL_CTX_set1_groups_list(ssl, GROUP_HYBRID ":" GROUPS) == 1 ||
-            SSL_CTX_set1_groups_list(ssl, GROUPS) == 1);
-}
-
-// Sessions live in the clients' tickets alone, so every worker resumes them. A ticket is good for its listener only: the
-// session id context, from its name, tells them apart.
-static bool set_sessions(SSL_CTX *ssl, const char *listener, const uint8_t *ticket_keys)
-{
-    uint8_t id[EVP_MAX_MD_SIZE];
-    uint8_t keys[TICKET_KEYS_SIZE];
-    size_t id_size;
-    bool is_set;
-
-    static_assert(SSL_MAX_SID_CTX_LENGTH == 32, "SHA-256 fits");
-    memcpy(keys, ticket_keys, sizeof(keys)); // OpenSSL's parameter is not const
-    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_timeout(ssl, SESSION_LIFE_S);
-    is_set = EVP_Q_digest(NULL, "SHA256", NULL, listener, strlen(listener), id, &id_size) == 1 &&
-             SSL_CTX_set_session_id_context(ssl, id, (unsigned)id_size) == 1 &&
-             SSL_CTX_set_tlsext_ticket_keys(ssl, keys, sizeof(keys)) == 1 &&
-             SSL_CTX_set_num_tickets(ssl, TICKETS) == 1 && SSL_CTX_set_max_early_data(ssl, 0) == 1;
-    OPENSSL_cleanse(keys, sizeof(keys));
+    while (wanted != NULL && known != NULL && (name = strsep(&rest, ":")) != NULL) {
+        if (SSL_CTX_set1_groups_list(ssl, name) != 1) {
+            unknown(name, config, argument);
+            continue;
+        }
+        if (end != known)
+            *end++ = ':';
+        end = stpcpy(end, name); // together no longer than what was asked for
+    }
+    if (end != NULL && end != known)
+        is_set = SSL_CTX_set1_groups_list(ssl, known) == 1;
+    free(known);
+    free(wanted);
     return is_set;
 }
 
-static bool set_certificates(SSL_CTX *ssl, const struct material_listener *listener)
+static void unknown_report(const char *name, const struct config_tls *config, void *argument)
 {
-    for (size_t i = 0; i < listener->pair_count; i++) {
-        if (!material_install(ssl, &listener->pairs[i]))
-            return false;
+    // Nobody need hear that a default of ours is too new for this OpenSSL.
+    if (config->groups_where.line != 0)
+        report_warn(
+            argument, config->groups_where,
+            "this OpenSSL (%s) has no group %s: it is left out; take it off the list, or use a newer one",
+            OpenSSL_version(OPENSSL_VERSION_STRING), name);
+}
+
+static void unknown_log(const char *name, const struct config_tls *config, void *argument)
+{
+    log_debug("this OpenSSL has no such group", log_text("group", name));
+}
+
+int tls_check(const struct config *config, struct report *report)
+{
+    SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
+    int result = ssl != NULL ? 0 : -ENOMEM;
+
+    for (size_t i = 0; ssl != NULL && i < config->listener_count; i++) {
+        const struct config_tls *tls = &config->listeners[i].tls;
+
+        if (set_groups(ssl, tls, unknown_report, report))
+            continue;
+        report_add(report, tls->groups_where.line != 0 ? tls->groups_where : tls->where,
+                   "this OpenSSL (%s) has none of the groups %s; name one that it has, such as X25519",
+                   OpenSSL_version(OPENSSL_VERSION_STRING), tls->groups);
+        result = -EINVAL;
     }
-    return listener->pair_count > 0;
+    SSL_CTX_free(ssl);
+    ERR_clear_error();
+    return result;
+}
+
+// ---- the rest ----
+
+static bool set_protocol(SSL_CTX *ssl, const struct config_tls *config)
+{
+    SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_clear_options(ssl, SSL_OP_ENABLE_KTLS | SSL_OP_NO_TICKET); // openssl.cnf may have set them
+    // A client that puts ChaCha20 first, as phones without AES instructions do, gets it whatever we prefer.
+    SSL_CTX_clear_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    if (config->prefers_server)
+        SSL_CTX_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
+    SSL_CTX_set_read_ahead(ssl, 0); // so that no byte behind the handshake is taken
+    if (SSL_CTX_get_security_level(ssl) < SECURITY_LEVEL_MIN)
+        SSL_CTX_set_security_level(ssl, SECURITY_LEVEL_MIN);
+    return SSL_CTX_set_min_proto_version(ssl, (int)config->version_min) == 1 &&
+           SSL_CTX_set_max_proto_version(ssl, (int)config->version_max) == 1 &&
+           SSL_CTX_set_ciphersuites(ssl, config->ciphersuites) == 1 &&
+           SSL_CTX_set_cipher_list(ssl, config->ciphers) == 1 && set_groups(ssl, config, unknown_log, NULL);
 }
 
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size, const unsigned char *in,
@@ -112,28 +148,59 @@ static bool set_alpn(struct tls_context *context, const struct config_tls *confi
     return true;
 }
 
-int tls_context_create(const struct config *config, size_t listener, const struct material *material,
-                       const uint8_t *ticket_keys, struct tls_context **ret)
+int context_refresh(struct tls_context *context)
 {
-    const struct config_listener *listening = &config->listeners[listener];
+    struct trust *trust = context->material->listeners[context->listener].trust;
+    int result;
+
+    // Most listeners share no object with anybody, so the pointer says whether it is another one.
+    if (trust == context->trust)
+        return 0;
+    result = verify_trust(context->ssl, &context->config->tls.client_auth, trust);
+    if (result < 0)
+        return result;
+    trust_give(context->trust);
+    context->trust = trust != NULL ? trust_take(trust) : NULL;
+    return 0;
+}
+
+static bool set_up(struct tls_context *context, const struct config *config)
+{
+    const struct config_tls *tls = &context->config->tls;
+
+    context->ssl = SSL_CTX_new(TLS_server_method());
+    context->prf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_PRF, NULL);
+    context->transport = engine_transport_create();
+    if (context->ssl == NULL || context->prf == NULL || context->transport == NULL ||
+        !set_protocol(context->ssl, tls) || !tickets_configure(context, config->tickets.lifetime_ns) ||
+        !set_alpn(context, tls))
+        return false;
+    verify_configure(context->ssl, &tls->client_auth);
+    serving_configure(context->ssl);
+    engine_observe(context->ssl);
+    return verify_trust(context->ssl, &tls->client_auth, NULL) == 0 && context_refresh(context) == 0;
+}
+
+int tls_context_create(const struct tls_context_options *options, struct tls_context **ret)
+{
+    const struct config_listener *listening = &options->config->listeners[options->listener];
     struct tls_context *context = calloc(1, sizeof(*context));
     const char *reason;
 
-    assert(listener < config->listener_count && listener < material->listener_count);
+    assert(options->listener < options->config->listener_count &&
+           options->listener < options->material->listener_count);
     if (context != NULL) {
-        context->ssl = SSL_CTX_new(TLS_server_method());
-        context->prf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_PRF, NULL);
-        context->transport = engine_transport_create();
-    }
-    if (context != NULL && context->ssl != NULL && context->prf != NULL && context->transport != NULL &&
-        set_protocol(context->ssl, &listening->tls) &&
-        set_sessions(context->ssl, listening->name, ticket_keys) &&
-        set_certificates(context->ssl, &material->listeners[listener]) &&
-        set_alpn(context, &listening->tls)) {
-        engine_observe(context->ssl);
-        ERR_clear_error(); // of the group that this OpenSSL may not have
-        *ret = context;
-        return 0;
+        context->config = listening;
+        context->listener = options->listener;
+        context->material = options->material;
+        context->is_strict = listening->tls.strict_sni;
+        context->keylog = options->keylog;
+        hot_protect(options->config->limits.connections);
+        if (set_up(context, options->config)) {
+            ERR_clear_error(); // of groups that this OpenSSL may not have
+            *ret = context;
+            return 0;
+        }
     }
     reason = ERR_reason_error_string(ERR_peek_last_error());
     log_error("cannot set up TLS for a listener", log_text("listener", listening->name),
@@ -148,7 +215,10 @@ void tls_context_destroy(struct tls_context *context)
     if (context == NULL)
         return;
     SSL_CTX_free(context->ssl);
+    trust_give(context->trust);
     EVP_KDF_free(context->prf);
+    EVP_CIPHER_free(context->aes_128);
+    EVP_CIPHER_free(context->aes_256);
     BIO_meth_free(context->transport);
     free(context->alpn);
     free(context);

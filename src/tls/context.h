@@ -2,6 +2,7 @@
 // What a context is made of, inside the room.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,10 +11,23 @@
 
 #include "ringbolt/tls.h"
 
+struct trust;
+
 struct tls_context {
     SSL_CTX *ssl;
-    EVP_KDF *prf;          // TLS1-PRF, fetched once: a fetch takes locks
+    const struct config_listener *config;
+    size_t listener;
+    struct material *material;
+    bool is_strict;      // config.tls.strict_sni
+    int keylog;          // -1: none
+    struct trust *trust; // a use of what clients are checked against now; NULL: nothing
+    EVP_KDF *prf;        // TLS1-PRF; it and the ciphers are fetched once: a fetch takes locks
+    EVP_CIPHER *aes_128; // CBC, for tickets
+    EVP_CIPHER *aes_256;
     BIO_METHOD *transport; // engine_transport_create()
     uint8_t *alpn;         // our protocols as in RFC 7301 §3.1; NULL: ALPN is not answered
     unsigned alpn_size;
 };
+
+// Takes over what the material has for the handshakes that begin from now on. 0 or -ENOMEM: then none may begin.
+int context_refresh(struct tls_context *context);

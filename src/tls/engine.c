@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <openssl/err.h>
 
@@ -17,9 +18,12 @@
 #include "src/tls/context.h"
 #include "src/tls/failure.h"
 #include "src/tls/hello.h"
+#include "src/tls/material.h"
 #include "src/tls/secrets.h"
+#include "src/tls/serving.h"
+#include "src/tls/tickets.h"
+#include "src/tls/verify.h"
 
-#define FAILURE_MAX       128
 #define OUTPUT_FIRST_SIZE 4096 // a server's flight with two certificates and more
 
 // RFC 8446 §6.2; enum record_alert names only those that the record layer sends.
@@ -27,8 +31,8 @@
 #define ALERT_PROTOCOL_VERSION 70
 
 struct engine {
+    struct handshake shared; // SSL's app data, so it comes first
     SSL *ssl;
-    EVP_KDF *prf; // the context's
     const uint8_t *input;
     size_t input_left;
     uint8_t *output; // output_end bytes of output_size are filled, and output_start of these are sent
@@ -43,8 +47,6 @@ struct engine {
     bool is_alert_received;
     bool is_hello_read;
     uint16_t version_offered;
-    char sni[ENGINE_SNI_MAX];
-    char failure[FAILURE_MAX];
 };
 
 // ---- the transport ----
@@ -114,21 +116,41 @@ BIO_METHOD *engine_transport_create(void)
 
 // ---- what OpenSSL tells on the way ----
 
+static struct engine *engine_of(const SSL *ssl)
+{
+    return SSL_get_app_data(ssl);
+}
+
+// One write a line: several processes append to the file.
+static void keylog_append(int fd, const char *line)
+{
+    char text[512];
+    int length = snprintf(text, sizeof(text), "%s\n", line);
+    ssize_t written = 0;
+
+    if (length > 0 && length < (int)sizeof(text))
+        written = write(fd, text, (size_t)length);
+    (void)written; // who looks into connections then misses one, which is none the worse for it
+    secret_wipe(text, sizeof(text));
+}
+
 static void on_keylog(const SSL *ssl, const char *line)
 {
-    struct engine *engine = SSL_get_app_data(ssl);
+    struct engine *engine = engine_of(ssl);
 
     secrets_keylog(&engine->secrets, line);
+    if (engine->shared.context->keylog >= 0)
+        keylog_append(engine->shared.context->keylog, line);
 }
 
 static int on_client_hello(SSL *ssl, int *alert, void *argument)
 {
-    struct engine *engine = SSL_get_app_data(ssl);
+    struct engine *engine = engine_of(ssl);
 
     engine->is_hello_read = true;
     engine->version_offered = hello_version_max(ssl);
-    hello_server_name(ssl, engine->sni, sizeof(engine->sni));
-    return SSL_CLIENT_HELLO_SUCCESS;
+    hello_server_name(ssl, engine->shared.sni, sizeof(engine->shared.sni));
+    return serving_accepts(&engine->shared, alert) ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 
 static void on_message(int is_sent, int version, int type, const void *data, size_t size, SSL *ssl,
@@ -151,6 +173,24 @@ void engine_observe(SSL_CTX *ssl)
     SSL_CTX_set_client_hello_cb(ssl, on_client_hello, NULL);
 }
 
+const struct shown *handshake_shown(const struct handshake *handshake, SSL *ssl)
+{
+    const X509 *picked = SSL_get_certificate(ssl);
+
+    for (int kind = 0; picked != NULL && kind < CERTIFICATE_KINDS; kind++) {
+        if (handshake->shown[kind].leaf == picked)
+            return &handshake->shown[kind];
+    }
+    return NULL;
+}
+
+uint64_t handshake_certificate(const struct handshake *handshake, SSL *ssl)
+{
+    const struct shown *shown = handshake_shown(handshake, ssl);
+
+    return shown != NULL ? shown->id : 0;
+}
+
 // ---- the machine ----
 
 struct engine *engine_create_server(struct tls_context *context)
@@ -160,9 +200,9 @@ struct engine *engine_create_server(struct tls_context *context)
 
     if (engine == NULL)
         return NULL;
-    engine->prf = context->prf;
+    engine->shared.context = context;
     engine->alert = ALERT_NONE;
-    engine->ssl = SSL_new(context->ssl);
+    engine->ssl = context_refresh(context) == 0 ? SSL_new(context->ssl) : NULL;
     transport = BIO_new(context->transport);
     if (engine->ssl == NULL || transport == NULL || SSL_set_app_data(engine->ssl, engine) != 1) {
         BIO_free(transport);
@@ -176,6 +216,7 @@ struct engine *engine_create_server(struct tls_context *context)
     SSL_set_msg_callback(engine->ssl, on_message);
     SSL_set_msg_callback_arg(engine->ssl, engine);
     SSL_set_accept_state(engine->ssl);
+    tickets_prepare(context, engine->ssl);
     return engine;
 }
 
@@ -190,7 +231,7 @@ static enum engine_status refuse(struct engine *engine, size_t output_before)
     engine->output_end = output_before;
     output_append(engine, record, sizeof(record)); // no memory: no alert
     engine->alert = alert;
-    snprintf(engine->failure, sizeof(engine->failure), "%s",
+    snprintf(engine->shared.failure, sizeof(engine->shared.failure), "%s",
              is_sslv2 ? "SSLv2-style ClientHello" : "ClientHello too large");
     return ENGINE_FAILED;
 }
@@ -205,8 +246,19 @@ static enum engine_status fail(struct engine *engine)
         .is_closed = engine->is_alert_received && engine->alert == ALERT_CLOSE_NOTIFY,
     };
 
-    failure_describe(&facts, engine->failure, sizeof(engine->failure));
+    if (engine->shared.failure[0] == '\0') // else a callback has said why
+        failure_describe(&facts, engine->shared.failure, sizeof(engine->shared.failure));
     return ENGINE_FAILED;
+}
+
+static void count_use(struct engine *engine)
+{
+    const struct handshake *handshake = &engine->shared;
+    const struct shown *shown =
+        SSL_session_reused(engine->ssl) == 1 ? NULL : handshake_shown(handshake, engine->ssl);
+
+    if (shown != NULL && handshake->context->material->used != NULL)
+        atomic_fetch_add_explicit(&handshake->context->material->used[shown->slot], 1, memory_order_relaxed);
 }
 
 static enum engine_status advance(struct engine *engine)
@@ -226,9 +278,11 @@ static enum engine_status advance(struct engine *engine)
     // What stands behind Finished in the same record would be lost with the SSL object. OpenSSL refuses that itself in
     // TLS 1.3, where a key change must end a record (RFC 8446 §5.1).
     if (SSL_has_pending(engine->ssl)) {
-        snprintf(engine->failure, sizeof(engine->failure), "more than finished in the last record");
+        snprintf(engine->shared.failure, sizeof(engine->shared.failure),
+                 "more than finished in the last record");
         return ENGINE_FAILED;
     }
+    count_use(engine);
     return ENGINE_DONE;
 }
 
@@ -268,6 +322,19 @@ static uint16_t payload_max(const SSL_SESSION *session)
     return (uint16_t)(code >= 1 && code <= 4 ? 1 << (8 + code) : RECORD_PLAINTEXT_MAX);
 }
 
+// Which certificate, and who the client is. A resumed session remembers both.
+static void describe_parties(const struct engine *engine, struct engine_outcome *outcome)
+{
+    const X509 *client = SSL_get0_peer_certificate(engine->ssl);
+
+    outcome->resumed = SSL_session_reused(engine->ssl) == 1;
+    outcome->certificate = outcome->resumed ? tickets_certificate(SSL_get_session(engine->ssl))
+                                            : handshake_certificate(&engine->shared, engine->ssl);
+    if (client != NULL)
+        verify_describe(client, outcome->client_subject, sizeof(outcome->client_subject),
+                        outcome->client_fingerprint);
+}
+
 int engine_outcome(struct engine *engine, struct engine_outcome *ret)
 {
     struct engine_outcome outcome = {0};
@@ -276,11 +343,12 @@ int engine_outcome(struct engine *engine, struct engine_outcome *ret)
     int result;
 
     assert(engine->status == ENGINE_DONE);
-    result = secrets_keys(&engine->secrets, engine->ssl, engine->prf, &outcome.receive, &outcome.transmit);
+    result = secrets_keys(&engine->secrets, engine->ssl, engine->shared.context->prf, &outcome.receive,
+                          &outcome.transmit);
     ERR_clear_error();
     if (result < 0)
         return result;
-    memcpy(outcome.sni, engine->sni, sizeof(outcome.sni));
+    memcpy(outcome.sni, engine->shared.sni, sizeof(outcome.sni));
     SSL_get0_alpn_selected(engine->ssl, &alpn, &alpn_size);
     assert(alpn_size < sizeof(outcome.alpn));
     if (alpn_size > 0)
@@ -290,7 +358,7 @@ int engine_outcome(struct engine *engine, struct engine_outcome *ret)
     outcome.version_name = SSL_get_version(engine->ssl);
     outcome.suite_name = SSL_CIPHER_get_name(SSL_get_current_cipher(engine->ssl));
     outcome.payload_max = payload_max(SSL_get_session(engine->ssl));
-    outcome.resumed = SSL_session_reused(engine->ssl) == 1;
+    describe_parties(engine, &outcome);
     *ret = outcome;
     secret_wipe(&outcome, sizeof(outcome));
     // From here on the record layer counts the records: OpenSSL may not send another.
@@ -302,12 +370,12 @@ int engine_outcome(struct engine *engine, struct engine_outcome *ret)
 
 const char *engine_sni(const struct engine *engine)
 {
-    return engine->sni;
+    return engine->shared.sni;
 }
 
 const char *engine_failure(const struct engine *engine)
 {
-    return engine->failure;
+    return engine->shared.failure;
 }
 
 enum record_alert engine_alert(const struct engine *engine)

@@ -59,6 +59,8 @@ static const char *reason_text(const struct failure_facts *facts, int reason)
     case SSL_R_VERSION_TOO_HIGH:
     case SSL_R_NO_PROTOCOLS_AVAILABLE:
         return version_text(facts);
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+        return "client shows no certificate";
     case SSL_R_NO_SHARED_CIPHER:
         return "no shared cipher suite";
     case SSL_R_EXCESSIVE_MESSAGE_SIZE:

@@ -1,336 +1,496 @@
 // SPDX-License-Identifier: Apache-2.0
-// Material: certificate chains and private keys, checked for all that could keep a listener from serving them, so that
-// what is wrong shows at start (and in `ringbolt check`), with its cure, and not in some client's handshake.
+// Material: applies changes to what is served. Each element of a change costs what it names and nothing else, however many
+// certificates there are.
 #include "src/tls/material.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include <openssl/err.h>
-#include <openssl/x509v3.h>
+#include <openssl/evp.h>
 
-#include "src/tls/pem.h"
+#include "ringbolt/secret.h"
+#include "src/tls/change.h"
+#include "src/tls/hot.h"
+#include "src/tls/verify.h"
 
-#define RSA_BITS_MIN       2048
-#define SECURITY_LEVEL_MIN 2
-#define DIGEST_BITS_MIN    100 // SHA-1 is good for 63, SHA-224 for 112
-#define NAME_MAX_SIZE      96
-#define TIME_MAX_SIZE      32
+// ---- intermediates ----
 
-static void *allocate(size_t count, size_t size)
+static struct intermediate *intermediate_find(const struct material *material, const uint8_t *digest,
+                                              uint32_t hash)
 {
-    void *memory = calloc(count > 0 ? count : 1, size);
+    for (struct table_node *node = table_chain(&material->intermediates, hash); node != NULL;
+         node = node->next) {
+        struct intermediate *found = list_entry(node, struct intermediate, node);
 
-    if (memory == NULL)
-        abort();
-    return memory;
-}
-
-// ---- the chain ----
-
-static const char *subject_of(const X509 *certificate, char text[NAME_MAX_SIZE])
-{
-    return X509_NAME_oneline(X509_get_subject_name(certificate), text, NAME_MAX_SIZE);
-}
-
-static bool is_issued_by(X509 *certificate, X509 *issuer)
-{
-    // Names alone don't tell a renewed authority from the old one.
-    bool is_issued = X509_check_issued(issuer, certificate) == X509_V_OK &&
-                     X509_verify(certificate, X509_get0_pubkey(issuer)) == 1;
-
-    ERR_clear_error();
-    return is_issued;
-}
-
-// Clients may refuse a chain in which a certificate doesn't certify the one before it (RFC 5246 §7.4.2).
-static int chain_check_order(STACK_OF(X509) * chain, const struct pem_file *pem)
-{
-    char issued_name[NAME_MAX_SIZE];
-    char issuer_name[NAME_MAX_SIZE];
-
-    for (int i = 1; i < sk_X509_num(chain); i++) {
-        X509 *issued = sk_X509_value(chain, i - 1);
-        X509 *issuer = sk_X509_value(chain, i);
-
-        if (is_issued_by(issued, issuer))
-            continue;
-        report_add(pem->report, pem->where,
-                   "%s: certificate %d (%s) did not issue the one before it (%s); put the server's "
-                   "certificate first, then the issuer of each behind it",
-                   pem->path, i + 1, subject_of(issuer, issuer_name), subject_of(issued, issued_name));
-        return -EINVAL;
+        if (memcmp(found->digest, digest, sizeof(found->digest)) == 0)
+            return found;
     }
-    return 0;
+    return NULL;
 }
 
-static const char *time_text(const ASN1_TIME *time, char text[TIME_MAX_SIZE])
+// The one with these bytes, with a use more. NULL when there is no memory.
+static struct intermediate *intermediate_take(struct material *material, struct change_bytes der)
 {
-    struct tm parts;
+    struct intermediate *intermediate;
+    uint8_t digest[32];
+    uint32_t hash;
 
-    if (ASN1_TIME_to_tm(time, &parts) != 1 ||
-        strftime(text, TIME_MAX_SIZE, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0)
-        snprintf(text, TIME_MAX_SIZE, "an unreadable date");
-    return text;
-}
-
-static int chain_check_times(STACK_OF(X509) * chain, const struct pem_file *pem)
-{
-    const X509 *leaf = sk_X509_value(chain, 0);
-    char name[NAME_MAX_SIZE];
-    char when[TIME_MAX_SIZE];
-
-    for (int i = 1; i < sk_X509_num(chain); i++) {
-        // Some chains carry an expired cross-signed certificate on purpose, for old clients.
-        if (X509_cmp_current_time(X509_get0_notAfter(sk_X509_value(chain, i))) < 0)
-            log_warning("an intermediate certificate has expired", log_text("file", pem->path),
-                        log_text("subject", subject_of(sk_X509_value(chain, i), name)));
+    if (EVP_Digest(der.data, der.size, digest, NULL, EVP_sha256(), NULL) != 1)
+        return NULL;
+    memcpy(&hash, digest, sizeof(hash));
+    intermediate = intermediate_find(material, digest, hash);
+    if (intermediate == NULL) {
+        intermediate = calloc(1, sizeof(*intermediate) + der.size);
+        if (intermediate == NULL)
+            return NULL;
+        memcpy(intermediate->digest, digest, sizeof(digest));
+        memcpy(intermediate->der, der.data, der.size);
+        intermediate->size = der.size;
+        intermediate->node.hash = hash;
+        table_insert(&material->intermediates, &intermediate->node);
     }
-    if (X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0) {
-        report_add(pem->report, pem->where, "the certificate in %s expired on %s; renew it", pem->path,
-                   time_text(X509_get0_notAfter(leaf), when));
-        return -EINVAL;
+    intermediate->uses++;
+    return intermediate;
+}
+
+static void intermediate_give(struct material *material, struct intermediate *intermediate)
+{
+    if (--intermediate->uses > 0)
+        return;
+    assert(intermediate->parsed == NULL);
+    table_remove(&material->intermediates, &intermediate->node);
+    free(intermediate);
+}
+
+// ---- a slot ----
+
+// It is not under its names any more.
+static void slot_destroy(struct material *material, struct slot *slot)
+{
+    if (slot == NULL)
+        return;
+    hot_forget(material, slot);
+    for (size_t i = 0; i < slot->intermediate_count; i++)
+        intermediate_give(material, slot->intermediates[i]);
+    secret_give(slot->key);
+    free(slot->staple);
+    free(slot);
+}
+
+// How a slot's allocation is divided: what needs alignment comes first.
+struct slot_layout {
+    size_t bindings, places, intermediates, leaf, names, size;
+};
+
+static struct slot_layout slot_layout(const struct change_element *element)
+{
+    struct change_list names = element->certificate.names;
+    size_t place_count = element->certificate.places.count;
+    size_t names_size = 0;
+    struct slot_layout layout;
+
+    while (names.count > 0)
+        names_size += change_list_bytes(&names).size + 1;
+    layout.bindings = sizeof(struct slot);
+    layout.intermediates =
+        layout.bindings + element->certificate.names.count * place_count * sizeof(struct binding);
+    layout.places =
+        layout.intermediates + element->certificate.intermediates.count * sizeof(struct intermediate *);
+    layout.leaf = layout.places + place_count * sizeof(struct place);
+    layout.names = layout.leaf + element->certificate.leaf.size;
+    layout.size = layout.names + names_size;
+    return layout;
+}
+
+static void slot_bind(struct slot *slot, const char *name, size_t length, uint32_t number)
+{
+    uint32_t hash = table_hash(name, length);
+
+    for (size_t i = 0; i < slot->place_count; i++)
+        slot->bindings[slot->binding_count++] = (struct binding){
+            .node.hash = hash,
+            .name = name,
+            .listener = slot->places[i].listener,
+            .rank = slot->places[i].rank,
+            .slot = number,
+        };
+}
+
+static void slot_fill(struct slot *slot, const struct change_element *element,
+                      const struct slot_layout *layout)
+{
+    uint8_t *base = (uint8_t *)slot;
+    struct change_list names = element->certificate.names;
+    struct change_list places = element->certificate.places;
+    char *name = (char *)base + layout->names;
+
+    slot->id = element->certificate.id;
+    slot->kind = element->certificate.kind;
+    slot->bindings = (struct binding *)(base + layout->bindings);
+    slot->places = (struct place *)(base + layout->places);
+    slot->intermediates = (struct intermediate **)(base + layout->intermediates);
+    slot->leaf = base + layout->leaf;
+    slot->leaf_size = element->certificate.leaf.size;
+    memcpy(base + layout->leaf, element->certificate.leaf.data, slot->leaf_size);
+    while (places.count > 0) {
+        struct material_place place = change_list_place(&places);
+
+        slot->places[slot->place_count++] = (struct place){
+            .listener = place.listener,
+            .rank = place.rank,
+            .slot = element->certificate.slot,
+        };
     }
-    if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0) {
-        report_add(pem->report, pem->where,
-                   "the certificate in %s is not valid before %s; check this machine's clock", pem->path,
-                   time_text(X509_get0_notBefore(leaf), when));
-        return -EINVAL;
+    while (names.count > 0) {
+        struct change_bytes text = change_list_bytes(&names);
+
+        memcpy(name, text.data, text.size); // the allocation was zeroed
+        slot_bind(slot, name, text.size, element->certificate.slot);
+        name += text.size + 1;
     }
-    return 0;
 }
 
-static const char *key_type(const EVP_PKEY *key)
+// NULL when there is no memory.
+static struct slot *slot_create(struct material *material, const struct change_element *element)
 {
-    return EVP_PKEY_is_a(key, "EC") ? "ECDSA" : EVP_PKEY_get0_type_name(key);
-}
+    struct slot_layout layout = slot_layout(element);
+    struct change_list intermediates = element->certificate.intermediates;
+    struct slot *slot = calloc(1, layout.size);
 
-static bool is_served_curve(const char *group)
-{
-    return strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0 ||
-           strcmp(group, "secp521r1") == 0;
-}
-
-static int chain_check_key(STACK_OF(X509) * chain, const struct pem_file *pem)
-{
-    EVP_PKEY *key = X509_get0_pubkey(sk_X509_value(chain, 0));
-    char group[64] = "";
-
-    if (key != NULL && EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) < RSA_BITS_MIN) {
-        report_add(pem->report, pem->where,
-                   "the certificate in %s has an RSA key of %d bits, which is too small; use one of %d bits "
-                   "or more, or ECDSA P-256",
-                   pem->path, EVP_PKEY_get_bits(key), RSA_BITS_MIN);
-        return -EINVAL;
+    if (slot == NULL)
+        return NULL;
+    slot_fill(slot, element, &layout);
+    slot->key_size = element->certificate.key.size;
+    slot->key = secret_take(slot->key_size);
+    if (slot->key == NULL) {
+        slot_destroy(material, slot);
+        return NULL;
     }
-    if (key != NULL && EVP_PKEY_is_a(key, "EC"))
-        EVP_PKEY_get_group_name(key, group, sizeof(group), NULL);
-    ERR_clear_error();
-    if (key != NULL && (EVP_PKEY_is_a(key, "RSA") || EVP_PKEY_is_a(key, "ED25519") || is_served_curve(group)))
-        return 0;
-    report_add(pem->report, pem->where,
-               "the certificate in %s has a key of type %s%s%s, which is not served; use RSA of %d bits or "
-               "more, ECDSA P-256, P-384 or P-521, or Ed25519",
-               pem->path, key != NULL ? key_type(key) : "unknown", group[0] != '\0' ? " " : "", group,
-               RSA_BITS_MIN);
-    return -EINVAL;
-}
+    memcpy(slot->key, element->certificate.key.data, slot->key_size);
+    while (intermediates.count > 0) {
+        struct intermediate *taken = intermediate_take(material, change_list_bytes(&intermediates));
 
-// OpenSSL's security level refuses these only in some versions, clients in all.
-static int chain_check_signatures(STACK_OF(X509) * chain, const struct pem_file *pem)
-{
-    for (int i = 0; i < sk_X509_num(chain); i++) {
-        X509 *certificate = sk_X509_value(chain, i);
-        int bits = 0;
-        int digest = NID_undef;
-
-        // Nobody looks at the signature of a root on itself.
-        if ((X509_get_extension_flags(certificate) & EXFLAG_SS) != 0 ||
-            X509_get_signature_info(certificate, &digest, NULL, &bits, NULL) != 1 || bits >= DIGEST_BITS_MIN)
-            continue;
-        report_add(
-            pem->report, pem->where,
-            "certificate %d in %s is signed with %s, which clients refuse; ask for one signed with SHA-256",
-            i + 1, pem->path, OBJ_nid2sn(digest));
-        return -EINVAL;
-    }
-    return 0;
-}
-
-// Looks at everything, so that one run says everything.
-static int chain_check(STACK_OF(X509) * chain, const struct pem_file *pem)
-{
-    int key = chain_check_key(chain, pem);
-    int signatures = chain_check_signatures(chain, pem);
-    int order = chain_check_order(chain, pem);
-    int times = chain_check_times(chain, pem);
-
-    return key < 0 || signatures < 0 || order < 0 || times < 0 ? -EINVAL : 0;
-}
-
-// ---- chain and key ----
-
-static int pair_check_match(const struct material_pair *pair, const struct pem_file *chain,
-                            const struct pem_file *key)
-{
-    if (X509_check_private_key(pair->certificate, pair->key) == 1)
-        return 0;
-    for (int i = 0; i < sk_X509_num(pair->intermediates); i++) {
-        if (X509_check_private_key(sk_X509_value(pair->intermediates, i), pair->key) != 1)
-            continue;
-        report_add(chain->report, chain->where,
-                   "private key %s belongs to certificate %d in %s; put the server's certificate first, then "
-                   "the issuer of each behind it",
-                   key->path, i + 2, chain->path);
-        ERR_clear_error();
-        return -EINVAL;
-    }
-    report_add(key->report, key->where,
-               "private key %s does not match the certificate in %s; give the key that the certificate was "
-               "made for",
-               key->path, chain->path);
-    ERR_clear_error();
-    return -EINVAL;
-}
-
-// The last word is OpenSSL's: what it would refuse when the listener starts.
-static int pair_check_served(const struct material_pair *pair, const struct pem_file *chain)
-{
-    SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
-    const char *reason;
-    int result = 0;
-
-    if (ssl == NULL)
-        abort();
-    if (!material_install(ssl, pair)) {
-        reason = ERR_reason_error_string(ERR_peek_error());
-        report_add(chain->report, chain->where,
-                   "%s cannot be served: %s; ask for a chain whose keys are RSA of %d bits or more, or ECDSA",
-                   chain->path, reason != NULL ? reason : "unknown error", RSA_BITS_MIN);
-        result = -EINVAL;
-    }
-    ERR_clear_error();
-    SSL_CTX_free(ssl);
-    return result;
-}
-
-static int pair_load(struct material_pair *pair, const struct config_certificate *config,
-                     struct report *report)
-{
-    struct pem_file chain = {.report = report, .where = config->chain_where, .path = config->chain};
-    struct pem_file key = {.report = report, .where = config->key_where, .path = config->key};
-    int chain_result = pem_read_chain(&chain, &pair->intermediates);
-    int key_result = pem_read_key(&key, &pair->key);
-
-    if (chain_result == 0) {
-        chain_result = chain_check(pair->intermediates, &chain);
-        pair->certificate = sk_X509_shift(pair->intermediates);
-    }
-    if (pair->certificate != NULL && pair->key != NULL && pair_check_match(pair, &chain, &key) < 0)
-        key_result = -EINVAL;
-    return chain_result < 0 || key_result < 0 ? -EINVAL : pair_check_served(pair, &chain);
-}
-
-// ---- listeners ----
-
-// Which certificate a client gets follows from the signatures it offers, so each type serves once.
-static int listener_check_types(const struct material_listener *listener, const struct config_tls *config,
-                                struct report *report)
-{
-    bool is_seen[3] = {false}; // RSA, ECDSA, Ed25519
-    int result = 0;
-
-    for (size_t i = 0; i < listener->pair_count; i++) {
-        const EVP_PKEY *key = listener->pairs[i].key;
-        bool *is_type_seen = &is_seen[EVP_PKEY_is_a(key, "RSA") ? 0 : EVP_PKEY_is_a(key, "EC") ? 1 : 2];
-
-        if (*is_type_seen) {
-            report_add(report, config->certificates[i].chain_where,
-                       "%s is a second %s certificate in this listener; leave one of each key type: choosing "
-                       "by server name (SNI) is not supported by this version",
-                       config->certificates[i].chain, key_type(key));
-            result = -EINVAL;
+        if (taken == NULL) {
+            slot_destroy(material, slot);
+            return NULL;
         }
-        *is_type_seen = true;
+        slot->intermediates[slot->intermediate_count++] = taken;
     }
-    return result;
+    return slot;
 }
 
-static int listener_load(struct material_listener *listener, const struct config_tls *config,
-                         struct report *report)
+// What a new version has of the old one. The same certificate again, as when it is served elsewhere now, keeps its staple.
+static void slot_succeed(struct slot *slot, struct slot *old)
 {
-    int result = 0;
-
-    material_listener_init(listener, config->certificate_count);
-    for (size_t i = 0; i < config->certificate_count; i++) {
-        if (pair_load(&listener->pairs[i], &config->certificates[i], report) < 0)
-            result = -EINVAL;
+    if (slot->id == old->id) {
+        memcpy(slot->former, old->former, sizeof(slot->former));
+        slot->staple = old->staple;
+        slot->staple_size = old->staple_size;
+        slot->staple_until_s = old->staple_until_s;
+        old->staple = NULL;
+        return;
     }
-    return result == 0 ? listener_check_types(listener, config, report) : result;
+    slot->former[0] = old->id;
+    memcpy(slot->former + 1, old->former, sizeof(slot->former) - sizeof(slot->former[0]));
 }
 
-int material_load(const struct config *config, struct material **ret, struct report *report)
+static int slots_reserve(struct material *material, uint32_t number)
 {
-    struct material *material = material_create(config->listener_count);
-    int result = 0;
+    size_t count = material->slot_count > 0 ? material->slot_count : 16;
+    struct slot **slots;
 
-    for (size_t i = 0; i < config->listener_count; i++) {
-        if (listener_load(&material->listeners[i], &config->listeners[i].tls, report) < 0)
-            result = -EINVAL;
+    if (number < material->slot_count)
+        return 0;
+    while (count <= number)
+        count *= 2;
+    slots = reallocarray(material->slots, count, sizeof(struct slot *));
+    if (slots == NULL)
+        return -ENOMEM;
+    memset(slots + material->slot_count, 0, (count - material->slot_count) * sizeof(struct slot *));
+    material->slots = slots;
+    material->slot_count = count;
+    return 0;
+}
+
+// ---- retired certificates ----
+
+// Where it is, or would have to be.
+static size_t retired_index(const struct material *material, uint64_t id)
+{
+    size_t low = 0;
+    size_t high = material->retired_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (material->retired[middle] < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+bool material_is_retired(const struct material *material, uint64_t id)
+{
+    size_t index = retired_index(material, id);
+
+    return index < material->retired_count && material->retired[index] == id;
+}
+
+static void retired_remove(struct material *material, uint64_t id)
+{
+    size_t index = retired_index(material, id);
+
+    if (index == material->retired_count || material->retired[index] != id)
+        return;
+    material->retired_count--;
+    memmove(material->retired + index, material->retired + index + 1,
+            (material->retired_count - index) * sizeof(uint64_t));
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a;
+    uint64_t right = *(const uint64_t *)b;
+
+    return left < right ? -1 : left > right;
+}
+
+static int apply_retire(struct material *material, struct change_list ids)
+{
+    size_t count = 0;
+    uint64_t *retired =
+        reallocarray(material->retired, material->retired_count + ids.count + 1, sizeof(uint64_t));
+
+    if (retired == NULL)
+        return -ENOMEM;
+    material->retired = retired;
+    while (ids.count > 0)
+        retired[material->retired_count++] = change_list_id(&ids);
+    qsort(retired, material->retired_count, sizeof(uint64_t), compare_ids);
+    for (size_t i = 0; i < material->retired_count; i++) {
+        if (count == 0 || retired[count - 1] != retired[i])
+            retired[count++] = retired[i];
+    }
+    material->retired_count = count;
+    return 0;
+}
+
+// ---- applying ----
+
+static int apply_certificate(struct material *material, const struct change_element *element)
+{
+    uint32_t number = element->certificate.slot;
+    struct slot *slot;
+    struct slot *old;
+
+    if (slots_reserve(material, number) < 0)
+        return -ENOMEM;
+    slot = slot_create(material, element);
+    if (slot == NULL)
+        return -ENOMEM;
+    if (place_reserve(material, slot) < 0) {
+        slot_destroy(material, slot);
+        return -ENOMEM;
+    }
+    old = material->slots[number];
+    if (old != NULL) {
+        place_leave(material, old);
+        slot_succeed(slot, old);
+    }
+    material->slots[number] = slot;
+    place_enter(material, slot);
+    slot_destroy(material, old);
+    retired_remove(material, slot->id);
+    return 0;
+}
+
+static void apply_gone(struct material *material, uint32_t number)
+{
+    struct slot *slot = number < material->slot_count ? material->slots[number] : NULL;
+
+    if (slot == NULL)
+        return;
+    place_leave(material, slot);
+    material->slots[number] = NULL;
+    slot_destroy(material, slot);
+}
+
+static int apply_staple(struct material *material, const struct change_element *element)
+{
+    uint32_t number = element->staple.slot;
+    struct slot *slot = number < material->slot_count ? material->slots[number] : NULL;
+    size_t size = element->staple.response.size;
+    uint8_t *staple = NULL;
+
+    if (slot == NULL)
+        return 0;
+    if (size > 0) {
+        staple = malloc(size);
+        if (staple == NULL)
+            return -ENOMEM;
+        memcpy(staple, element->staple.response.data, size);
+    }
+    free(slot->staple);
+    slot->staple = staple;
+    slot->staple_size = size;
+    slot->staple_until_s = element->staple.next_update_s;
+    return 0;
+}
+
+// Listeners with the same authorities share them.
+static int apply_trust(struct material *material, const struct change_element *element)
+{
+    struct material_listener *listener = &material->listeners[element->trust.listener];
+    struct trust *trust = NULL;
+
+    for (size_t i = 0; i < material->listener_count && trust == NULL; i++) {
+        if (trust_is(material->listeners[i].trust, element->trust.digest))
+            trust = trust_take(material->listeners[i].trust);
+    }
+    if (trust == NULL)
+        trust = trust_create(element->trust.digest, element->trust.cas, element->trust.crls);
+    if (trust == NULL)
+        return -ENOMEM;
+    trust_give(listener->trust);
+    listener->trust = trust;
+    return 0;
+}
+
+static int apply_ticket_keys(struct material *material, struct change_list list)
+{
+    struct ticket_keys *keys = secret_take(sizeof(*keys));
+
+    if (keys == NULL)
+        return -ENOMEM;
+    while (list.count > 0)
+        change_list_ticket_key(&list, &keys->keys[keys->count++]);
+    secret_give(material->ticket_keys);
+    material->ticket_keys = keys;
+    return 0;
+}
+
+static int apply(struct material *material, const struct change_element *element)
+{
+    switch (element->kind) {
+    case CHANGE_CERTIFICATE:
+        return apply_certificate(material, element);
+    case CHANGE_CERTIFICATE_GONE:
+        apply_gone(material, element->gone.slot);
+        return 0;
+    case CHANGE_STAPLE:
+        return apply_staple(material, element);
+    case CHANGE_TRUST:
+        return apply_trust(material, element);
+    case CHANGE_TICKET_KEYS:
+        return apply_ticket_keys(material, element->ticket_keys.keys);
+    case CHANGE_RETIRE:
+        return apply_retire(material, element->retire.ids);
+    }
+    return -EBADMSG; // change_next() yields no other
+}
+
+// What the reader can't know: how many listeners there are.
+static bool is_applicable(const struct material *material, const struct change_element *element)
+{
+    if (element->kind == CHANGE_TRUST)
+        return element->trust.listener < material->listener_count;
+    if (element->kind == CHANGE_CERTIFICATE) {
+        struct change_list places = element->certificate.places;
+
+        while (places.count > 0) {
+            if (change_list_place(&places).listener >= material->listener_count)
+                return false;
+        }
+    }
+    return true;
+}
+
+int material_apply(struct material *material, const uint8_t *data, size_t size)
+{
+    struct change_reader reader;
+    struct change_element element;
+    int result;
+
+    change_reader_init(&reader, data, size);
+    while ((result = change_next(&reader, &element)) == 1) {
+        if (!is_applicable(material, &element))
+            return -EBADMSG;
     }
     if (result < 0)
-        material_destroy(material);
-    else
-        *ret = material;
-    return result;
-}
-
-bool material_install(SSL_CTX *ssl, const struct material_pair *pair)
-{
-    if (SSL_CTX_get_security_level(ssl) < SECURITY_LEVEL_MIN)
-        SSL_CTX_set_security_level(ssl, SECURITY_LEVEL_MIN);
-    return SSL_CTX_use_cert_and_key(ssl, pair->certificate, pair->key, pair->intermediates, 0) == 1;
+        return result;
+    change_reader_init(&reader, data, size);
+    while (change_next(&reader, &element) == 1) {
+        result = apply(material, &element);
+        if (result < 0)
+            return result;
+    }
+    return 0;
 }
 
 // ---- the object ----
 
 struct material *material_create(size_t listener_count)
 {
-    struct material *material = allocate(1, sizeof(*material));
+    struct material *material = calloc(1, sizeof(*material));
 
-    material->listeners = allocate(listener_count, sizeof(*material->listeners));
-    material->listener_count = listener_count;
+    if (material == NULL)
+        return NULL;
+    list_init(&material->hot);
+    material->listeners = calloc(listener_count > 0 ? listener_count : 1, sizeof(*material->listeners));
+    if (material->listeners == NULL || table_init(&material->intermediates) < 0) {
+        material_destroy(material);
+        return NULL;
+    }
+    for (; material->listener_count < listener_count; material->listener_count++) {
+        if (table_init(&material->listeners[material->listener_count].names) < 0) {
+            material_destroy(material);
+            return NULL;
+        }
+    }
     return material;
-}
-
-void material_listener_init(struct material_listener *listener, size_t pair_count)
-{
-    listener->pairs = allocate(pair_count, sizeof(*listener->pairs));
-    listener->pair_count = pair_count;
 }
 
 void material_destroy(struct material *material)
 {
     if (material == NULL)
         return;
+    for (size_t i = 0; i < material->slot_count; i++)
+        slot_destroy(material, material->slots[i]);
     for (size_t i = 0; i < material->listener_count; i++) {
         struct material_listener *listener = &material->listeners[i];
 
-        for (size_t j = 0; j < listener->pair_count; j++) {
-            X509_free(listener->pairs[j].certificate);
-            EVP_PKEY_free(listener->pairs[j].key);
-            sk_X509_pop_free(listener->pairs[j].intermediates, X509_free);
-        }
-        free(listener->pairs);
+        table_finish(&listener->names);
+        trust_give(listener->trust);
+        for (int kind = 0; kind < CERTIFICATE_KINDS; kind++)
+            free(listener->defaults[kind].places);
     }
+    table_finish(&material->intermediates);
+    secret_give(material->ticket_keys);
+    free(material->retired);
+    free(material->slots);
     free(material->listeners);
     free(material);
 }
 
-int ticket_keys_make(uint8_t *keys)
+void material_forked(struct material *material)
 {
-    return getentropy(keys, TICKET_KEYS_SIZE) == 0 ? 0 : -EIO;
+    secret_relock();
+}
+
+void material_count(struct material *material, _Atomic uint64_t *used)
+{
+    material->used = used;
+}
+
+size_t material_certificate_count(const struct material *material, size_t listener)
+{
+    size_t count = 0;
+
+    for (int kind = 0; kind < CERTIFICATE_KINDS; kind++)
+        count += material->listeners[listener].defaults[kind].count;
+    return count;
 }
