@@ -5,8 +5,8 @@
 // A change is a row of elements without anything between them. Numbers are big endian.
 //
 //     element      u32 size of the body, u8 kind, body
-//     bytes        u32 size, then so many bytes
-//     text         as bytes, with one zero byte behind that the size does not count; no zero byte in it, never empty
+//     bytes        u32 size, so many bytes, and one zero byte that the size does not count
+//     text         as bytes; no zero byte in it, never empty
 //     list of X    u32 count, u32 size of all that follows, then X count times
 //
 //     CERTIFICATE       u32 slot, u8 kind (enum certificate_kind), u8 must_staple (0, 1), u64 id, 32 bytes fingerprint,
