@@ -10,7 +10,7 @@
 //   3. document_load() the text (src/config/document.h), schema_check() the document, schema_load() it: each reports
 //      everything it finds and leaves something for the next. With report->error_count unchanged the structures hold
 //      what the file says. node_get() finds the place of a key for a line of one's own; whoever checks on although
-//      there were errors must pass over nodes that are `is_wrong`.
+//      there were errors passes over nodes that are `is_wrong`, and misses no key in a mapping that `is_partial`.
 //   4. schema_free() the structures and document_finish() the document.
 #pragma once
 
