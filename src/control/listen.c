@@ -321,14 +321,6 @@ const int *listening_of(const struct listening *listening, unsigned worker)
     return listening->fds + worker * listening->config->listener_count;
 }
 
-void listening_keep(struct listening *listening, unsigned worker)
-{
-    for (size_t i = 0; i < listening->config->listener_count * listening->config->workers; i++) {
-        if (i / listening->config->listener_count != worker)
-            socket_close(listening->fds[i], false);
-    }
-}
-
 char *listening_text(const struct listening *listening)
 {
     char *text = NULL;

@@ -28,7 +28,5 @@ int listening_open(struct listening *listening, const struct config *config);
 void listening_close(struct listening *listening);
 // The sockets of one worker.
 const int *listening_of(const struct listening *listening, unsigned worker);
-// In a worker: closes everybody else's.
-void listening_keep(struct listening *listening, unsigned worker);
 // Every address, separated by spaces; the caller frees it. NULL: no memory.
 char *listening_text(const struct listening *listening);

@@ -3,22 +3,26 @@
 #include "supervise.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "master.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
+#include "system.h"
 
 #define QUICK_NS       CLOCK_NS_PER_S // a worker that dies younger is a sign of something that a restart won't cure
 #define BACK_OFF_NS    (100 * CLOCK_NS_PER_MS)
 #define BACK_OFF_LIMIT (5 * CLOCK_NS_PER_S)
+
+uint64_t supervise_patience_ns = 30 * CLOCK_NS_PER_S;
 
 // ---- in the child ----
 
@@ -39,6 +43,26 @@ static void reset_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+// A worker holds nothing of the master's: not the admin socket and its clients, not the channels (a worker learns of the
+// master's death by their end of file), not the others' listening sockets.
+static int keep_own_descriptors(const struct worker_setup *setup)
+{
+    size_t listeners = setup->config->listener_count;
+    int *keep = malloc((2 * listeners + 1) * sizeof(*keep));
+    size_t count = 0;
+
+    if (!keep)
+        return -ENOMEM;
+    keep[count++] = setup->channel;
+    for (size_t i = 0; i < listeners; i++) {
+        keep[count++] = setup->listeners[i];
+        keep[count++] = setup->keylogs[i];
+    }
+    system_keep_descriptors(keep, count);
+    free(keep);
+    return 0;
+}
+
 static _Noreturn void live_as_worker(struct master *master, unsigned index, int channel, pid_t parent)
 {
     char name[32];
@@ -46,7 +70,8 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .index = index,
         .config = master->config,
         .material = master->material,
-        .ticket_keys = master->ticket_keys,
+        .keylogs = master->keylogs,
+        .sequence = master->messages.sequence,
         .probe = &master->probe,
         .listeners = listening_of(&master->listening, index),
         .channel = channel,
@@ -60,14 +85,103 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
     reset_signals();
     snprintf(name, sizeof(name), "worker %u", index);
     log_process(name);
-    close(master->signals);
-    // The master's ends of the channels too: a worker learns of the master's death by their end of file.
-    for (unsigned i = 0; i < master->config->workers; i++) {
-        if (master->processes[i].channel >= 0)
-            close(master->processes[i].channel);
-    }
-    listening_keep(&master->listening, index);
+    loader_destroy(master->control->loader); // it knows passphrases
+    if (keep_own_descriptors(&setup) < 0)
+        _exit(1);
     _exit(worker_run(&setup));
+}
+
+// ---- hearing ----
+
+// Takes one message. False when there is none.
+static bool hear(struct process *process)
+{
+    struct worker_message message;
+    ssize_t length;
+
+    if (process->channel < 0)
+        return false;
+    do
+        length = recv(process->channel, &message, sizeof(message), MSG_DONTWAIT);
+    while (length < 0 && errno == EINTR);
+    if (length < 0 && errno == EAGAIN)
+        return false;
+    if (length <= 0) {
+        // It is dying, and SIGCHLD will tell how. Told nothing more, and not polled in vain.
+        loop_unwatch(process->master->loop, &process->watch);
+        close(process->channel);
+        process->channel = -1;
+        messages_drop(process);
+        return false;
+    }
+    if (length != (ssize_t)sizeof(message))
+        return true; // not ours; whatever it meant, there may be more
+    if (message.type == WORKER_CHANGED) {
+        messages_answered(process, message.sequence);
+    } else if (message.type == WORKER_READY && !process->is_ready) {
+        process->is_ready = true;
+        process->messages.since_ns = clock_now_ns(); // it could not answer before
+        supervise_expect(process);
+        if (process->is_replacement)
+            log_info("worker replaced", log_integer("worker", process->index),
+                     log_integer("worker_pid", process->pid));
+        master_check_ready(process->master);
+    }
+    return true;
+}
+
+static void on_channel(void *owner, unsigned events)
+{
+    struct process *process = owner;
+
+    if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
+        (void)hear(process);
+    if ((events & EPOLLOUT) != 0 && process->channel >= 0)
+        messages_writable(process);
+}
+
+static void on_retry(void *owner)
+{
+    messages_writable(owner);
+}
+
+// ---- patience ----
+
+void supervise_expect(struct process *process)
+{
+    uint64_t at_ns = UINT64_MAX;
+
+    if (process->pid != 0 && !process->is_killed) {
+        if (!process->is_ready)
+            at_ns = process->started_ns + supervise_patience_ns;
+        else if (messages_owes(process))
+            at_ns = process->messages.since_ns + supervise_patience_ns;
+    }
+    loop_timer_set(process->master->loop, &process->patience, at_ns);
+}
+
+void supervise_give_up(struct process *process, const char *why)
+{
+    if (process->pid == 0 || process->is_killed)
+        return;
+    log_error("worker killed", log_integer("worker", process->index), log_integer("worker_pid", process->pid),
+              log_text("reason", why));
+    process->is_killed = true;
+    loop_timer_stop(&process->patience);
+    if (process->master->state >= MASTER_DRAINING)
+        process->master->status = 1; // connections are cut
+    (void)kill(process->pid, SIGKILL);
+}
+
+static void patience_is_over(void *owner)
+{
+    struct process *process = owner;
+    char why[96];
+
+    snprintf(why, sizeof(why), "%s within %g s",
+             process->is_ready ? "it has not acted on the master's message" : "it was not ready",
+             (double)supervise_patience_ns / (double)CLOCK_NS_PER_S);
+    supervise_give_up(process, why);
 }
 
 // ---- starting ----
@@ -77,31 +191,39 @@ int supervise_start(struct master *master, unsigned index)
     struct process *process = &master->processes[index];
     pid_t parent = getpid();
     int channel[2];
+    int error;
     pid_t pid;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, channel) < 0) {
-        log_error("cannot start a worker", log_integer("worker", index), log_errno(errno));
-        return -errno;
+        error = -errno;
+        goto failed;
     }
-    process->channel = channel[0];
+    error = loop_watch(master->loop, &process->watch, channel[0], EPOLLIN, on_channel, process);
+    if (error < 0)
+        goto failed_channel;
     pid = fork();
     if (pid == 0)
         live_as_worker(master, index, channel[1], parent);
-    close(channel[1]);
     if (pid < 0) {
-        int error = -errno;
-
-        close(channel[0]);
-        process->channel = -1;
-        log_error("cannot start a worker", log_integer("worker", index), log_errno(error));
-        return error;
+        error = -errno;
+        loop_unwatch(master->loop, &process->watch);
+        goto failed_channel;
     }
+    close(channel[1]);
     process->pid = pid;
+    process->channel = channel[0];
     process->is_ready = false;
     process->is_killed = false;
     process->started_ns = clock_now_ns();
-    process->restart_ns = UINT64_MAX;
+    messages_begin(process);
+    supervise_expect(process);
     return 0;
+failed_channel:
+    close(channel[0]);
+    close(channel[1]);
+failed:
+    log_error("cannot start a worker", log_integer("worker", index), log_errno(error));
+    return error;
 }
 
 static uint64_t back_off_ns(unsigned quick_deaths)
@@ -122,66 +244,34 @@ static uint64_t plan_replacement(struct process *process, bool was_quick)
 
     process->quick_deaths = was_quick ? process->quick_deaths + 1 : 0;
     wait_ns = back_off_ns(process->quick_deaths);
-    process->restart_ns = clock_now_ns() + wait_ns;
     process->is_replacement = true;
+    loop_timer_set(process->master->loop, &process->restart, clock_now_ns() + wait_ns);
     return wait_ns;
 }
 
-void supervise_replace(struct master *master, uint64_t now_ns)
+static void replace(void *owner)
+{
+    struct process *process = owner;
+
+    if (process->master->state == MASTER_SERVING && process->pid == 0 &&
+        supervise_start(process->master, process->index) < 0)
+        (void)plan_replacement(process, true);
+}
+
+void supervise_init(struct master *master)
 {
     for (unsigned i = 0; i < master->config->workers; i++) {
         struct process *process = &master->processes[i];
 
-        if (master->state == MASTER_SERVING && process->pid == 0 && process->restart_ns <= now_ns &&
-            supervise_start(master, i) < 0)
-            (void)plan_replacement(process, true);
+        *process = (struct process){.master = master, .index = i, .channel = -1, .watch = {.fd = -1}};
+        loop_timer_init(&process->patience, patience_is_over, process);
+        loop_timer_init(&process->restart, replace, process);
+        loop_timer_init(&process->retry, on_retry, process);
+        messages_begin(process);
     }
 }
 
-uint64_t supervise_next_ns(const struct master *master)
-{
-    uint64_t next_ns = UINT64_MAX;
-
-    for (unsigned i = 0; master->state == MASTER_SERVING && i < master->config->workers; i++) {
-        if (master->processes[i].pid == 0 && master->processes[i].restart_ns < next_ns)
-            next_ns = master->processes[i].restart_ns;
-    }
-    return next_ns;
-}
-
-// ---- hearing and telling ----
-
-void supervise_hear(struct master *master, unsigned index)
-{
-    struct process *process = &master->processes[index];
-    char message;
-    ssize_t length = recv(process->channel, &message, sizeof(message), 0);
-
-    if (length < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (length <= 0) {
-        // It is dying, and SIGCHLD will tell how. Told nothing more, and not polled in vain.
-        close(process->channel);
-        process->channel = -1;
-        return;
-    }
-    if (message != WORKER_READY || process->is_ready)
-        return;
-    process->is_ready = true;
-    if (process->is_replacement)
-        log_info("worker replaced", log_integer("worker", index), log_integer("worker_pid", process->pid));
-}
-
-void supervise_tell(struct master *master, enum worker_message message)
-{
-    const char byte = (char)message;
-
-    for (unsigned i = 0; i < master->config->workers; i++) {
-        // A worker that can't be told is dying or hangs; the deadlines take care of both.
-        if (master->processes[i].channel >= 0)
-            (void)send(master->processes[i].channel, &byte, sizeof(byte), MSG_NOSIGNAL | MSG_DONTWAIT);
-    }
-}
+// ---- death ----
 
 void supervise_kill(struct master *master)
 {
@@ -197,8 +287,6 @@ void supervise_kill(struct master *master)
         (void)kill(process->pid, SIGKILL);
     }
 }
-
-// ---- death ----
 
 static void say_death(enum log_level level, const char *message, unsigned index, pid_t pid, int status,
                       uint64_t lost, struct log_field retry)
@@ -220,51 +308,59 @@ static void say_death(enum log_level level, const char *message, unsigned index,
              log_integer("connections_lost", lost), retry);
 }
 
-static void bury(struct master *master, unsigned index, int status)
+static void say_and_plan(struct process *process, pid_t pid, int status, uint64_t lost)
 {
-    struct process *process = &master->processes[index];
+    struct master *master = process->master;
     struct log_field none = {.kind = LOG_FIELD_NONE};
-    uint64_t lost = atomic_exchange(&master->counters[index].connections_live, 0);
     bool was_quick = clock_now_ns() - process->started_ns < QUICK_NS;
     bool is_orderly = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+
+    if (master->state == MASTER_SERVING) {
+        uint64_t wait_ns = plan_replacement(process, was_quick);
+
+        say_death(LOG_ERROR, "worker died", process->index, pid, status, lost,
+                  log_integer("retry_ms", wait_ns / CLOCK_NS_PER_MS));
+    } else if (master->state == MASTER_STARTING) {
+        say_death(LOG_ERROR, "worker could not start", process->index, pid, status, lost, none);
+        master->status = 1;
+    } else if (!is_orderly && !process->is_killed) {
+        say_death(LOG_ERROR, "worker died", process->index, pid, status, lost, none);
+        master->status = 1;
+    } else {
+        log_debug("worker ended", log_integer("worker", process->index), log_integer("worker_pid", pid));
+    }
+}
+
+static void bury(struct process *process, int status)
+{
+    struct master *master = process->master;
+    uint64_t lost = atomic_exchange(&master->counters[process->index].connections_live, 0);
     pid_t pid = process->pid;
 
+    while (hear(process)) // what it said before it died comes before its death
+        ;
+    loop_unwatch(master->loop, &process->watch);
     if (process->channel >= 0)
         close(process->channel);
     process->channel = -1;
     process->pid = 0;
-    process->restart_ns = UINT64_MAX;
-    if (master->state == MASTER_SERVING) {
-        uint64_t wait_ns = plan_replacement(process, was_quick);
-
-        say_death(LOG_ERROR, "worker died", index, pid, status, lost,
-                  log_integer("retry_ms", wait_ns / CLOCK_NS_PER_MS));
-    } else if (master->state == MASTER_STARTING) {
-        say_death(LOG_ERROR, "worker could not start", index, pid, status, lost, none);
-        master->status = 1;
-    } else if (!is_orderly && !process->is_killed) {
-        say_death(LOG_ERROR, "worker died", index, pid, status, lost, none);
-        master->status = 1;
-    } else {
-        log_debug("worker ended", log_integer("worker", index), log_integer("worker_pid", pid));
-    }
+    loop_timer_stop(&process->patience);
+    say_and_plan(process, pid, status, lost);
+    messages_drop(process);
 }
 
-bool supervise_reap(struct master *master)
+bool supervise_reap(struct master *master, pid_t pid, int status)
 {
-    bool is_any = false;
-
-    // Each by its number: children of another part of the program are not ours to collect.
     for (unsigned i = 0; i < master->config->workers; i++) {
-        int status;
-
-        if (master->processes[i].pid != 0 && waitpid(master->processes[i].pid, &status, WNOHANG) > 0) {
-            bury(master, i, status);
-            is_any = true;
+        if (master->processes[i].pid == pid) {
+            bury(&master->processes[i], status);
+            return true;
         }
     }
-    return is_any;
+    return false;
 }
+
+// ---- sums ----
 
 unsigned supervise_alive(const struct master *master)
 {

@@ -6,56 +6,41 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "account.h"
-#include "listen.h"
-#include "ringbolt/worker.h"
+#include "loop.h"
+#include "messages.h"
+
+struct master;
 
 struct process {
+    struct master *master;
+    unsigned index;
     pid_t pid;   // 0: none
     int channel; // -1: closed
+    struct loop_watch watch;
+    struct messages_queue messages;
+    struct loop_timer patience; // until it is ready; later on until it has answered
+    struct loop_timer restart;  // pid 0: when the next one starts
+    struct loop_timer retry;    // when its channel is tried again that the kernel had no room for
     bool is_ready;
     bool is_replacement;
     bool is_killed; // by us
     uint64_t started_ns;
     unsigned quick_deaths; // in a row
-    uint64_t restart_ns;   // pid 0: when the next one starts; UINT64_MAX: never
 };
 
-// The master's life. Left to the right only.
-enum master_state {
-    MASTER_STARTING, // until every worker was ready once
-    MASTER_SERVING,
-    MASTER_DRAINING, // no new connections; the workers finish what is live
-    MASTER_STOPPING, // the workers were told to end at once
-};
+// How long a worker may take until it is ready, and for the answer to a message. 30 s; tests have less patience.
+extern uint64_t supervise_patience_ns;
 
-struct master {
-    const struct config *config;
-    const struct material *material;
-    struct account account;
-    struct record_probe probe;
-    uint8_t *ticket_keys;
-    struct listening listening;
-    struct worker_counters *counters; // shared with the workers
-    struct process *processes;        // config->workers of them
-    int signals;                      // signalfd
-    enum master_state state;
-    uint64_t deadline_ns; // DRAINING: of the drain; STOPPING: of the workers' patience; UINT64_MAX: none
-    int status;           // what control_run() returns
-};
-
+void supervise_init(struct master *master); // master->processes is allocated
 // Forks a worker. 0, or -errno with a line in the log.
 int supervise_start(struct master *master, unsigned index);
-// Reads what a worker says.
-void supervise_hear(struct master *master, unsigned index);
-// Buries the dead: says so, and plans their replacement while the master serves. A worker that ends before all were
-// ready, or ends badly later on, makes the master's status 1. True when somebody died.
-bool supervise_reap(struct master *master);
-// Starts replacements that are due.
-void supervise_replace(struct master *master, uint64_t now_ns);
-// When supervise_replace() has something to do; UINT64_MAX: never.
-uint64_t supervise_next_ns(const struct master *master);
-void supervise_tell(struct master *master, enum worker_message message);
+// A process has ended: true if it was a worker. Says so, and plans its replacement while the master serves. A worker that ends before
+// all were ready, or ends badly later on, makes the master's status 1.
+bool supervise_reap(struct master *master, pid_t pid, int status);
+// Kills a worker that does not do what it should, and lets its place be taken.
+void supervise_give_up(struct process *process, const char *why);
+// Sets the timer of its patience, by what it owes.
+void supervise_expect(struct process *process);
 // SIGKILL for whoever is left.
 void supervise_kill(struct master *master);
 unsigned supervise_alive(const struct master *master);

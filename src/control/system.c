@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "ringbolt/control.h"
 #include "ringbolt/log.h"
@@ -77,6 +79,42 @@ void system_raise_descriptors(const struct config *config)
                          ? "lower limits.connections, or raise fs.nr_open (sysctl) and the limit"
                          : "lower limits.connections, or raise the hard limit (ulimit -Hn, LimitNOFILE= of "
                            "the service)"));
+}
+
+static int compare_descriptors(const void *left, const void *right)
+{
+    int a = *(const int *)left;
+    int b = *(const int *)right;
+
+    return (a > b) - (a < b);
+}
+
+static void close_between(unsigned first, unsigned last)
+{
+    struct rlimit limit;
+
+    if (first > last || close_range(first, last, 0) == 0)
+        return;
+    // A sandbox without that call. Numbers beyond the limit can't have been given out.
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur <= last)
+        last = (unsigned)limit.rlim_cur;
+    for (unsigned fd = first; fd <= last; fd++)
+        close((int)fd);
+}
+
+void system_keep_descriptors(int *keep, size_t count)
+{
+    unsigned next = STDERR_FILENO + 1;
+
+    qsort(keep, count, sizeof(*keep), compare_descriptors);
+    for (size_t i = 0; i < count; i++) {
+        if (keep[i] < (int)next)
+            continue; // none, a standard one, or the same again
+        if (keep[i] > (int)next)
+            close_between(next, (unsigned)keep[i] - 1);
+        next = (unsigned)keep[i] + 1;
+    }
+    close_between(next, ~0u);
 }
 
 // ---- io_uring ----

@@ -6,15 +6,19 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/socket.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "channel.h"
 #include "privileges.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 #include "ringbolt/proxy.h"
+#include "ringbolt/secret.h"
 
-#define RING_ENTRIES 1024
+#define RING_ENTRIES   1024
+#define TIMEOUT_MS_MAX 31536000000 // 365 days: later than that is never, and may be added to a time
 
 struct worker {
     const struct worker_setup *setup;
@@ -22,10 +26,10 @@ struct worker {
     struct ring *ring;
     struct tls_context **contexts;
     struct proxy *proxy;
-    struct ring_op channel_op;
-    char message;
+    struct channel channel;
+    struct channel_owner channel_owner;
     bool are_listeners_closed;
-    bool is_orphan; // the master is gone
+    bool is_failed; // what the master said could not be done
 };
 
 // ---- what the proxy tells and asks ----
@@ -67,12 +71,6 @@ static void handshake_failed(void *owner)
 
 // ---- what the master says ----
 
-static void listen_to_master(struct worker *worker)
-{
-    ring_receive(worker->ring, &worker->channel_op, worker->setup->channel, &worker->message,
-                 sizeof(worker->message), 0);
-}
-
 // Nobody is to wait in a queue that nobody serves: the kernel refuses instead once the last descriptor is closed.
 static void close_listeners(struct worker *worker)
 {
@@ -82,23 +80,60 @@ static void close_listeners(struct worker *worker)
     worker->are_listeners_closed = true;
 }
 
-static void on_message(struct ring_op *op, const struct ring_completion *completion)
+// The change is in a file in memory that nobody can alter any more. 0 or -errno.
+static int apply_change(struct worker *worker, int fd, uint64_t size)
 {
-    struct worker *worker = list_entry(op, struct worker, channel_op);
+    struct stat status;
+    void *data;
+    int error;
 
-    if (completion->result == -EINTR || completion->result == -EAGAIN || completion->result == -ENOMEM) {
-        listen_to_master(worker);
-        return;
-    }
-    if (completion->result <= 0) {
-        worker->is_orphan = true;
-        return;
-    }
-    if (worker->message == WORKER_DRAIN)
+    if (fd < 0 || fstat(fd, &status) < 0 || size == 0 || size > SIZE_MAX || (uint64_t)status.st_size != size)
+        return -EBADMSG;
+    data = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED)
+        return -errno;
+    secret_protect(data, (size_t)size);
+    error = material_apply(worker->setup->material, data, (size_t)size);
+    munmap(data, (size_t)size);
+    return error;
+}
+
+static void drain_retired(struct worker *worker, uint64_t timeout_ms)
+{
+    if (timeout_ms > TIMEOUT_MS_MAX)
+        timeout_ms = TIMEOUT_MS_MAX;
+    proxy_time(worker->proxy, clock_now_ns());
+    proxy_drain_retired(worker->proxy, timeout_ms * CLOCK_NS_PER_MS);
+}
+
+static bool on_message(void *owner, const struct worker_message *message, int fd)
+{
+    struct worker *worker = owner;
+    int error = 0;
+
+    switch (message->type) {
+    case WORKER_DRAIN:
         close_listeners(worker);
-    else if (worker->message == WORKER_STOP)
+        break;
+    case WORKER_STOP:
         proxy_stop(worker->proxy);
-    listen_to_master(worker);
+        break;
+    case WORKER_CHANGE:
+        error = apply_change(worker, fd, message->value);
+        break;
+    case WORKER_DRAIN_RETIRED:
+        drain_retired(worker, message->value);
+        break;
+    default:
+        error = -EBADMSG;
+    }
+    if (error == 0)
+        return true;
+    // Certificates that differ from the other workers' would be worse: the replacement inherits what is right.
+    log_error("cannot do what the master says, this worker ends", log_integer("message", message->type),
+              log_errno(error));
+    worker->is_failed = true;
+    return false;
 }
 
 // ---- life ----
@@ -112,8 +147,9 @@ static int make_contexts(struct worker *worker)
     if (!worker->contexts)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
-        int error =
-            tls_context_create(setup->config, i, setup->material, setup->ticket_keys, &worker->contexts[i]);
+        struct tls_context_options options = {
+            .config = setup->config, .listener = i, .material = setup->material, .keylog = setup->keylogs[i]};
+        int error = tls_context_create(&options, &worker->contexts[i]);
 
         if (error < 0)
             return error;
@@ -130,6 +166,7 @@ static int worker_init(struct worker *worker)
     const char *what = "";
     int error;
 
+    material_forked(setup->material); // while root may still lock what it likes
     error = privileges_drop(setup->uid, setup->gid, &what);
     if (error < 0) {
         log_error("cannot give up privileges", log_text("step", what), log_errno(error));
@@ -157,6 +194,7 @@ static int worker_init(struct worker *worker)
         .config = config,
         .probe = setup->probe,
         .contexts = worker->contexts,
+        .material = setup->material,
         .listeners = setup->listeners,
         .ring = worker->ring,
         .pool = worker->pool,
@@ -168,12 +206,19 @@ static int worker_init(struct worker *worker)
         .handshake_failed = handshake_failed,
     };
     worker->proxy = proxy_create(&proxy_setup, clock_now_ns());
-    return worker->proxy ? 0 : -ENOMEM;
+    if (!worker->proxy)
+        return -ENOMEM;
+    worker->channel_owner = (struct channel_owner){.owner = worker, .message = on_message};
+    error =
+        channel_init(&worker->channel, worker->ring, setup->channel, setup->sequence, &worker->channel_owner);
+    if (error < 0)
+        log_error("no descriptor left to start with", log_errno(error));
+    return error;
 }
 
 static int worker_loop(struct worker *worker)
 {
-    while (!proxy_idle(worker->proxy) && !worker->is_orphan) {
+    while (!proxy_idle(worker->proxy) && !worker->channel.is_over) {
         struct ring_completion completion;
         int error = ring_wait(worker->ring, proxy_wait_ns(worker->proxy, clock_now_ns()));
 
@@ -186,23 +231,7 @@ static int worker_loop(struct worker *worker)
             completion.op->handler(completion.op, &completion);
         proxy_tick(worker->proxy);
     }
-    return worker->is_orphan ? 1 : 0;
-}
-
-// The channel's receive is all that is still in flight.
-static void close_channel(struct worker *worker)
-{
-    struct ring_completion completion;
-
-    worker->is_orphan = true; // whatever it still brings, nothing is started on it
-    while (worker->channel_op.in_flight) {
-        ring_cancel(worker->ring,
-                    &worker->channel_op); // again if it was lost: see cancel_all() in connection.c
-        if (ring_wait(worker->ring, CLOCK_NS_PER_S / 10) < 0)
-            break;
-        while (ring_next(worker->ring, &completion))
-            ;
-    }
+    return worker->channel.is_over ? 1 : 0;
 }
 
 static void worker_finish(struct worker *worker)
@@ -219,28 +248,29 @@ static void worker_finish(struct worker *worker)
 int worker_run(const struct worker_setup *setup)
 {
     struct worker worker = {.setup = setup};
-    const char ready = WORKER_READY;
     int status;
+    int error;
 
     if (worker_init(&worker) < 0) {
         worker_finish(&worker);
         return 1;
     }
-    ring_op_init(&worker.channel_op, on_message);
-    listen_to_master(&worker);
+    channel_start(&worker.channel);
     proxy_start(worker.proxy);
     // Submits the accepts, so that `ready` is true when it is said.
     (void)ring_wait(worker.ring, 0);
-    if (send(setup->channel, &ready, sizeof(ready), MSG_NOSIGNAL) < 0) {
-        log_error("the master is gone", log_errno(errno));
+    error = channel_say_ready(&worker.channel);
+    if (error < 0) {
+        log_error("the master is gone", log_errno(error));
         return 1;
     }
     status = worker_loop(&worker);
-    if (worker.is_orphan) {
-        log_error("the master is gone, this worker ends");
+    if (worker.channel.is_over) {
+        if (!worker.is_failed)
+            log_error("the master is gone, this worker ends");
         return status; // connections are live: the kernel takes everything back
     }
-    close_channel(&worker);
+    channel_finish(&worker.channel);
     worker_finish(&worker);
     return status;
 }

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The admin socket (ringbolt/admin.h), the master's half: whom it listens to, and how it never waits for any of them. What the commands do
+// is in admin_command.c.
+#pragma once
+
+#include <stdbool.h>
+
+#include <jansson.h>
+
+#include "messages.h"
+#include "ringbolt/admin.h"
+
+struct master;
+struct admin;
+struct admin_client;
+
+// Listens at config->admin.socket. 0 and master->admin (NULL when there is none to be had, or it was nobody's wish: a warning), or -errno
+// with the reason and the cure in the log.
+int admin_open(struct master *master);
+// Drops everybody and removes the file if it is ours. NULL is accepted.
+void admin_close(struct admin *admin);
+
+// ---- between the two files ----
+
+// A request that was understood as JSON. Answers now or later, exactly once, with admin_answer(). `request` is an object; it lives during
+// the call.
+void admin_command(struct master *master, struct admin_client *client, const json_t *request);
+// Sends the answer and closes. The reference to `answer` is taken; NULL: there was no memory for it.
+void admin_answer(struct admin_client *client, json_t *answer);
+// {"ok": false, "error": "…"}
+void admin_refuse(struct admin_client *client, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// An answer that waits for the workers. The client may go away meanwhile: then `done` is never called. `result` (a reference, taken) becomes
+// the answer after `done` has put the outcome in.
+void admin_wait(struct master *master, struct admin_client *client, json_t *result);

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the admin socket is in the file system.
+#include "admin_socket.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "ringbolt/admin.h"
+#include "ringbolt/log.h"
+
+#define BACKLOG        64
+#define PING_TIMEOUT_S 1
+
+json_t *admin_text(const char *text)
+{
+    json_t *string = json_string(text);
+    size_t length = 0;
+    char *escaped;
+
+    if (string || !text)
+        return string;
+    escaped = malloc(4 * strlen(text) + 1);
+    if (!escaped)
+        return NULL;
+    for (; *text; text++) {
+        if ((unsigned char)*text < 0x80)
+            escaped[length++] = *text;
+        else
+            length += (size_t)sprintf(escaped + length, "\\x%02x", (unsigned char)*text);
+    }
+    escaped[length] = '\0';
+    string = json_string(escaped);
+    free(escaped);
+    return string;
+}
+
+bool admin_socket_may(int fd)
+{
+    struct ucred peer;
+    socklen_t length = sizeof(peer);
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
+           (peer.uid == 0 || peer.uid == geteuid());
+}
+
+// ---- what is at the path already ----
+
+// True when an instance answers there that is on its way out: its socket is of no more use to anybody who comes now.
+static bool is_ending(const char *path)
+{
+    json_t *request = json_pack("{s:s}", "command", "ping");
+    json_t *answer = NULL;
+    const char *state = NULL;
+    const char *why;
+    bool is = false;
+
+    if (request && admin_call_within(path, request, PING_TIMEOUT_S, &answer, &why) == 0) {
+        state = json_string_value(json_object_get(answer, "state"));
+        is = state && (strcmp(state, "draining") == 0 || strcmp(state, "stopping") == 0);
+    }
+    json_decref(answer);
+    json_decref(request);
+    return is;
+}
+
+static int try_connect(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int error = 0;
+
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
+        error = -errno;
+    close(fd);
+    return error;
+}
+
+// Makes room at the path. 0, or -EADDRINUSE, -EEXIST, …
+static int clear_path(const struct sockaddr_un *address)
+{
+    const char *path = address->sun_path;
+    struct stat status;
+    int error;
+
+    if (lstat(path, &status) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(status.st_mode))
+        return -EEXIST;
+    error = try_connect(address);
+    if (error == -ENOENT)
+        return 0;
+    if (error == -ECONNREFUSED) {
+        log_info("stale admin socket removed", log_text("path", path));
+    } else if (error == 0 && is_ending(path)) {
+        log_info("admin socket taken over from an instance that is ending", log_text("path", path));
+    } else {
+        return error == -EACCES || error == -EPERM ? error : -EADDRINUSE;
+    }
+    return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static void make_folder(const char *path)
+{
+    char folder[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+    char *slash;
+    mode_t mask;
+
+    strcpy(folder, path); // its length was checked
+    slash = strrchr(folder, '/');
+    if (!slash || slash == folder)
+        return;
+    *slash = '\0';
+    mask = umask(0022);
+    (void)mkdir(folder, 0755); // that it is there is the usual case; everything else shows in bind(2)
+    umask(mask);
+}
+
+// ---- life ----
+
+static const char *cure(int error)
+{
+    switch (error) {
+    case -EADDRINUSE:
+        return "another ringbolt answers there: stop it, or give each its own admin.socket";
+    case -EEXIST:
+        return "a file that is no socket is in the way: remove it, or choose another admin.socket";
+    case -ENOENT:
+        return "the folder and the one it is in do not exist: make them";
+    case -EACCES:
+    case -EPERM:
+    case -EROFS:
+        return "the folder must be writable for the user who starts ringbolt, and the file that is there his "
+               "own: choose another admin.socket";
+    case -ENAMETOOLONG:
+        return "the path of a unix socket has at most 107 bytes: choose a shorter admin.socket";
+    default:
+        return NULL;
+    }
+}
+
+static int bind_and_listen(struct admin_socket *made, const struct sockaddr_un *address)
+{
+    struct stat status;
+    mode_t mask = umask(0177); // bind(2) makes the file with mode 0777 less the umask
+    int error = bind(made->fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+
+    umask(mask);
+    if (error == 0 && lstat(address->sun_path, &status) < 0)
+        error = -errno;
+    if (error == 0) {
+        made->device = status.st_dev;
+        made->inode = status.st_ino;
+        if (listen(made->fd, BACKLOG) < 0)
+            error = -errno;
+    }
+    return error;
+}
+
+static int try_open(struct admin_socket *made)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int error;
+
+    if (strlen(made->path) >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    strcpy(address.sun_path, made->path);
+    make_folder(made->path);
+    error = clear_path(&address);
+    if (error < 0)
+        return error;
+    made->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (made->fd < 0)
+        return -errno;
+    return bind_and_listen(made, &address);
+}
+
+int admin_socket_open(struct admin_socket *ret, const char *path, bool is_default)
+{
+    struct admin_socket made = {.fd = -1, .path = strdup(path)};
+    int error = made.path ? try_open(&made) : -ENOMEM;
+
+    if (error < 0) {
+        admin_socket_close(&made);
+        log_line(is_default ? LOG_WARNING : LOG_ERROR,
+                 is_default
+                     ? "no admin socket: commands such as `ringbolt reload` will not reach this instance"
+                     : "cannot open the admin socket",
+                 log_text("path", path), log_errno(error), log_text("cure", cure(error)));
+        return error;
+    }
+    *ret = made;
+    return 0;
+}
+
+void admin_socket_close(struct admin_socket *made)
+{
+    struct stat status;
+
+    if (made->inode != 0 && lstat(made->path, &status) == 0 && status.st_dev == made->device &&
+        status.st_ino == made->inode)
+        (void)unlink(made->path);
+    if (made->fd >= 0)
+        close(made->fd);
+    free(made->path);
+    *made = (struct admin_socket){.fd = -1};
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The admin socket's file: made, taken over, removed; and who may use it.
+#pragma once
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include <jansson.h>
+
+struct admin_socket {
+    int fd; // -1: closed
+    char *path;
+    dev_t device; // of the file, so that only our own is removed
+    ino_t inode;
+};
+
+// Listens at `path`: mode 0600 from its first moment. Its folder is made if only that is missing. A file that nobody listens at any more is
+// replaced, and so is that of an instance that is ending. 0, or -errno with reason and cure in the log (is_default: as a warning).
+int admin_socket_open(struct admin_socket *ret, const char *path, bool is_default);
+void admin_socket_close(struct admin_socket *socket);
+
+// Whether who connected may give commands: root, and the user who runs the master.
+bool admin_socket_may(int fd);
+
+// A JSON string of any text: what is not UTF-8 becomes \xff, as in the log. NULL: no memory.
+json_t *admin_text(const char *text);
+
+// admin_call() that gives up (-ETIMEDOUT) when the other side is silent for timeout_s; 0: never.
+int admin_call_within(const char *socket_path, const json_t *request, unsigned timeout_s, json_t **ret,
+                      const char **ret_why);

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The master's state, inside the room. Whose field is whose is said at each; others read.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "account.h"
+#include "admin.h"
+#include "listen.h"
+#include "loop.h"
+#include "messages.h"
+#include "reload.h"
+#include "responder.h"
+#include "ringbolt/control.h"
+#include "ringbolt/worker.h"
+#include "sources.h"
+#include "supervise.h"
+#include "tickets.h"
+#include "watch.h"
+
+// What control_create() and control_load() made.
+struct control {
+    char *file; // the configuration's, absolute; NULL: none
+    uint8_t *bytes;
+    size_t size; // as it was when it was loaded
+    const struct config *config;
+    struct loader *loader;
+    struct sources *sources;
+};
+
+// The master's life. Left to the right only.
+enum master_state {
+    MASTER_STARTING, // until every worker was ready once
+    MASTER_SERVING,
+    MASTER_DRAINING, // no new connections; the workers finish what is live
+    MASTER_STOPPING, // the workers were told to end at once
+};
+
+struct master {
+    struct control *control;
+    const struct config *config;
+    struct material *material; // what a worker that is forked now would serve
+    struct account account;
+    struct record_probe probe;
+    struct listening listening;
+    struct worker_counters *counters; // shared with the workers
+    _Atomic uint64_t *used;           // full handshakes by slot, MATERIAL_SLOTS_MAX of them, shared likewise
+    int *keylogs;                     // by listener; -1: none
+    struct process *processes;        // config->workers of them; supervise.c
+    struct loop *loop;
+    int signals; // signalfd
+    struct loop_watch signals_watch;
+    struct loop_timer deadline; // DRAINING: of the drain; STOPPING: of the workers' patience
+    enum master_state state;
+    int status; // what control_run() returns
+    struct messages messages;
+    struct reload reload;
+    struct tickets tickets;
+    struct admin *admin; // NULL: none
+};
+
+// The ways out (control.c). Each is harmless when the state is there already or further on.
+void master_drain(struct master *master);
+void master_stop(struct master *master);
+// Every worker may be ready now: says so.
+void master_check_ready(struct master *master);

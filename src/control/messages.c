@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+// Messages to the workers: a queue for each, in front of a channel that takes a few without anybody reading.
+#include "messages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "master.h"
+#include "ringbolt/clock.h"
+#include "ringbolt/log.h"
+
+#define QUEUE_MAX 1024 // messages; a worker that lets so many wait takes none
+#define RETRY_NS  (100 * CLOCK_NS_PER_MS)
+
+// A change as a file in memory: made once, its descriptor sent to each worker.
+struct memory_file {
+    int fd;
+    unsigned references;
+};
+
+struct message {
+    struct list node;
+    struct worker_message message;
+    struct memory_file *file; // NULL: none goes with it
+};
+
+// Sequence numbers are compared as a circle: they may wrap.
+static bool is_after(uint32_t a, uint32_t b)
+{
+    return (int32_t)(a - b) > 0;
+}
+
+// ---- files in memory ----
+
+static void file_release(struct memory_file *file)
+{
+    if (!file || --file->references > 0)
+        return;
+    close(file->fd);
+    free(file);
+}
+
+static int write_all(int fd, const uint8_t *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t written = write(fd, data, size);
+
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return written < 0 ? -errno : -EIO;
+        data += written;
+        size -= (size_t)written;
+    }
+    return 0;
+}
+
+// Nobody can change it afterwards, so that a worker may read it where it is.
+static int file_create(const struct change *change, struct memory_file **ret)
+{
+    struct memory_file *file = malloc(sizeof(*file));
+    int error;
+
+    if (!file)
+        return -ENOMEM;
+    *file = (struct memory_file){.fd = memfd_create("ringbolt-change", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+                                 .references = 1};
+    if (file->fd < 0) {
+        error = -errno;
+        free(file);
+        return error;
+    }
+    error = write_all(file->fd, change->data, change->size);
+    if (error == 0 &&
+        fcntl(file->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+        error = -errno;
+    if (error < 0)
+        file_release(file);
+    else
+        *ret = file;
+    return error;
+}
+
+// ---- one worker's queue ----
+
+static void drop_first(struct messages_queue *queue)
+{
+    struct message *message = list_entry(list_pop_front(&queue->queued), struct message, node);
+
+    queue->count--;
+    file_release(message->file);
+    free(message);
+}
+
+// 0, or -errno.
+static int send_one(int channel, const struct message *message)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    struct iovec part = {.iov_base = (void *)&message->message, .iov_len = sizeof(message->message)};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+    if (message->file) {
+        struct cmsghdr *cmsg;
+
+        header.msg_control = control.bytes;
+        header.msg_controllen = sizeof(control.bytes);
+        cmsg = CMSG_FIRSTHDR(&header);
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SCM_RIGHTS;
+        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(cmsg), &message->file->fd, sizeof(int));
+    }
+    return sendmsg(channel, &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+void messages_writable(struct process *process)
+{
+    struct messages_queue *queue = &process->messages;
+    struct loop *loop = process->master->loop;
+
+    while (process->channel >= 0 && !list_empty(&queue->queued)) {
+        int error = send_one(process->channel, list_entry(queue->queued.next, struct message, node));
+
+        if (error == -EINTR)
+            continue;
+        if (error == -EAGAIN) {
+            (void)loop_events(loop, &process->watch, EPOLLIN | EPOLLOUT);
+            return;
+        }
+        if (error == -ENOBUFS || error == -ENOMEM || error == -ETOOMANYREFS) {
+            // Not the channel is full but the kernel: it says nothing when that is over.
+            (void)loop_events(loop, &process->watch, EPOLLIN);
+            loop_timer_set(loop, &process->retry, clock_now_ns() + RETRY_NS);
+            return;
+        }
+        if (error < 0)
+            break; // it is dying: SIGCHLD tells how
+        drop_first(queue);
+    }
+    if (process->channel >= 0)
+        (void)loop_events(loop, &process->watch, EPOLLIN);
+}
+
+static bool is_answered(uint32_t type)
+{
+    return type == WORKER_CHANGE || type == WORKER_DRAIN_RETIRED;
+}
+
+static void enqueue(struct process *process, const struct worker_message *contents, struct memory_file *file)
+{
+    struct messages_queue *queue = &process->messages;
+    struct message *message = queue->count < QUEUE_MAX ? malloc(sizeof(*message)) : NULL;
+
+    if (!message) {
+        supervise_give_up(process, queue->count < QUEUE_MAX ? "no memory for a message to it"
+                                                            : "it takes no messages");
+        return;
+    }
+    *message = (struct message){.message = *contents, .file = file};
+    if (file)
+        file->references++;
+    list_push_back(&queue->queued, &message->node);
+    queue->count++;
+    if (is_answered(contents->type)) {
+        if (!messages_owes(process))
+            queue->since_ns = clock_now_ns();
+        queue->owed = contents->sequence;
+        supervise_expect(process);
+    }
+    if (queue->count == 1)
+        messages_writable(process);
+}
+
+bool messages_owes(const struct process *process)
+{
+    return is_after(process->messages.owed, process->messages.acted);
+}
+
+void messages_begin(struct process *process)
+{
+    uint32_t sequence = process->master->messages.sequence;
+
+    process->messages = (struct messages_queue){.acted = sequence, .owed = sequence};
+    list_init(&process->messages.queued);
+}
+
+// ---- those who wait ----
+
+static unsigned count_late(const struct master *master, uint32_t sequence, unsigned *ret_first)
+{
+    unsigned late = 0;
+
+    for (unsigned i = 0; i < master->config->workers; i++) {
+        const struct process *process = &master->processes[i];
+
+        if (process->pid == 0 || !is_after(sequence, process->messages.acted))
+            continue;
+        if (late++ == 0)
+            *ret_first = i;
+    }
+    return late;
+}
+
+static void finish(struct messages_waiter *waiter)
+{
+    unsigned first = 0;
+    unsigned late = count_late(waiter->master, waiter->sequence, &first);
+
+    messages_forget(waiter);
+    waiter->done(waiter->owner, late, first);
+}
+
+static void time_is_up(void *owner)
+{
+    finish(owner);
+}
+
+static struct messages_waiter *find_done(const struct master *master)
+{
+    unsigned first;
+
+    for (struct list *node = master->messages.waiters.next; node != &master->messages.waiters;
+         node = node->next) {
+        struct messages_waiter *waiter = list_entry(node, struct messages_waiter, node);
+
+        if (count_late(master, waiter->sequence, &first) == 0)
+            return waiter;
+    }
+    return NULL;
+}
+
+static void look_at_waiters(const struct master *master)
+{
+    struct messages_waiter *waiter;
+
+    while ((waiter = find_done(master))) // from the start each time: `done` may remove any of them
+        finish(waiter);
+}
+
+void messages_wait(struct master *master, struct messages_waiter *waiter, uint64_t timeout_ns,
+                   messages_done *done, void *owner)
+{
+    *waiter = (struct messages_waiter){
+        .master = master, .sequence = master->messages.sequence, .done = done, .owner = owner};
+    loop_timer_init(&waiter->timer, time_is_up, waiter);
+    list_push_back(&master->messages.waiters, &waiter->node);
+    loop_timer_set(master->loop, &waiter->timer, clock_now_ns() + timeout_ns);
+    look_at_waiters(master);
+}
+
+void messages_forget(struct messages_waiter *waiter)
+{
+    if (!waiter->master)
+        return;
+    waiter->master = NULL;
+    list_remove(&waiter->node);
+    loop_timer_stop(&waiter->timer);
+}
+
+void messages_answered(struct process *process, uint32_t sequence)
+{
+    struct messages_queue *queue = &process->messages;
+
+    if (!is_after(sequence, queue->acted) || is_after(sequence, process->master->messages.sequence))
+        return; // nothing that it was told
+    queue->acted = sequence;
+    queue->since_ns = clock_now_ns();
+    supervise_expect(process);
+    look_at_waiters(process->master);
+}
+
+void messages_drop(struct process *process)
+{
+    loop_timer_stop(&process->retry);
+    while (!list_empty(&process->messages.queued))
+        drop_first(&process->messages);
+    look_at_waiters(process->master);
+}
+
+// ---- all workers ----
+
+void messages_init(struct messages *messages)
+{
+    list_init(&messages->waiters);
+}
+
+static void tell_all(struct master *master, enum worker_message_type type, uint64_t value,
+                     struct memory_file *file)
+{
+    struct worker_message message = {.type = type, .sequence = ++master->messages.sequence, .value = value};
+
+    for (unsigned i = 0; i < master->config->workers; i++) {
+        // One whose channel is closed is dying.
+        if (master->processes[i].pid != 0 && master->processes[i].channel >= 0)
+            enqueue(&master->processes[i], &message, file);
+    }
+}
+
+void messages_send(struct master *master, enum worker_message_type type, uint64_t value)
+{
+    tell_all(master, type, value, NULL);
+}
+
+int messages_change(struct master *master, const struct change *change)
+{
+    struct memory_file *file = NULL;
+    int error;
+
+    if (supervise_alive(master) == 0)
+        return 0; // whoever comes inherits
+    error = file_create(change, &file);
+    if (error < 0) {
+        log_error("cannot send a change of material to the workers", log_integer("bytes", change->size),
+                  log_errno(error));
+        return error;
+    }
+    tell_all(master, WORKER_CHANGE, change->size, file);
+    file_release(file);
+    return 0;
+}

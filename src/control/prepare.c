@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// Before the master runs: files read and found good (control_load), and what it needs of the system (prepare).
+#include "prepare.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "master.h"
+#include "ringbolt/file.h"
+#include "ringbolt/log.h"
+#include "ringbolt/tls.h"
+#include "system.h"
+
+#define CONFIG_SIZE_MAX ((size_t)16 << 20) // as config_load()
+#define USED_SIZE       (MATERIAL_SLOTS_MAX * sizeof(_Atomic uint64_t))
+
+// ---- files ----
+
+// Absolute, and with its symbolic links: the next look follows them to where they lead then.
+static char *absolute_path(const char *file)
+{
+    char *folder = file[0] == '/' ? NULL : getcwd(NULL, 0);
+    char *path = NULL;
+
+    if (!folder)
+        path = strdup(file);
+    else if (asprintf(&path, "%s/%s", folder, file) < 0)
+        path = NULL;
+    free(folder);
+    if (!path)
+        abort();
+    return path;
+}
+
+struct control *control_create(const char *file)
+{
+    struct control *control = calloc(1, sizeof(*control));
+
+    if (!control)
+        abort();
+    if (file) {
+        control->file = absolute_path(file);
+        (void)file_read(control->file, CONFIG_SIZE_MAX, &control->bytes, &control->size);
+    }
+    return control;
+}
+
+void control_destroy(struct control *control)
+{
+    if (!control)
+        return;
+    sources_destroy(control->sources);
+    loader_destroy(control->loader);
+    free(control->bytes);
+    free(control->file);
+    free(control);
+}
+
+int control_check(const struct config *config, struct report *report)
+{
+    struct account account;
+
+    return account_find(config, &account, report);
+}
+
+static bool is_development(const struct config *config)
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        if (config->listeners[i].tls.certificate_count == 0 && !config->listeners[i].tls.certificate_dir)
+            return true;
+    }
+    return false;
+}
+
+int control_load(struct control *control, const struct control_options *options, struct report *report)
+{
+    struct certificate *develop = NULL;
+    bool is_wrong;
+    int error = 0;
+
+    control->config = options->config;
+    control->loader = loader_create(options->may_ask);
+    // All that is wrong in one run.
+    is_wrong = tls_check(options->config, report) < 0;
+    if (is_development(options->config))
+        error = certificate_develop(options->develop_ca, report, &develop);
+    if (error == 0)
+        error = sources_load(options->config, control->loader, develop, options->is_check, report,
+                             &control->sources);
+    if (error == 0 && develop)
+        log_warning("development certificate: made just now, for localhost only, trusted by nobody",
+                    log_text("ca", options->develop_ca), log_text("cure", "--cert CHAIN.pem --key KEY.pem"));
+    return error;
+}
+
+// ---- account ----
+
+static int find_account(struct master *master)
+{
+    struct report report;
+    int error;
+
+    report_init(&report, master->config->file);
+    error = account_find(master->config, &master->account, &report);
+    for (size_t i = 0; i < report.count; i++)
+        log_error("bad configuration", log_text("reason", report.lines[i].text));
+    report_finish(&report);
+    if (error < 0)
+        return error;
+    if (master->account.is_ignored)
+        log_warning("user is ignored: only root can become another", log_text("user", master->config->user),
+                    log_text("cure", "start as root, or leave `user` out"));
+    if (geteuid() == 0 && master->account.uid == 0)
+        log_warning("workers stay root", log_text("cure", "set `user` to an account without privileges"));
+    return 0;
+}
+
+// ---- memory ----
+
+static void *map_shared(size_t size)
+{
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static int make_memory(struct master *master)
+{
+    unsigned workers = master->config->workers;
+    size_t listeners = master->config->listener_count;
+
+    master->counters = map_shared(workers * sizeof(*master->counters));
+    master->used = map_shared(USED_SIZE);
+    master->processes = calloc(workers, sizeof(*master->processes));
+    master->keylogs = malloc(listeners * sizeof(*master->keylogs));
+    for (size_t i = 0; master->keylogs && i < listeners; i++)
+        master->keylogs[i] = -1;
+    if (!master->counters || !master->used || !master->processes || !master->keylogs) {
+        log_error("no memory");
+        return -ENOMEM;
+    }
+    supervise_init(master);
+    return 0;
+}
+
+// ---- keylog files ----
+
+// A descriptor, or -errno.
+static int open_keylog(const char *path)
+{
+    // Not blocking: a FIFO without a reader must not hang the start.
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    struct stat status;
+
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+        return fd;
+    close(fd);
+    return -EINVAL;
+}
+
+static int open_keylogs(struct master *master)
+{
+    for (size_t i = 0; i < master->config->listener_count; i++) {
+        const struct config_listener *listener = &master->config->listeners[i];
+        const char *path = listener->tls.keylog;
+        int fd;
+
+        if (!path)
+            continue;
+        fd = open_keylog(path);
+        if (fd < 0) {
+            log_error("cannot write the keylog file", log_text("listener", listener->name),
+                      log_text("file", path), log_errno(fd),
+                      log_text("cure", "a regular file that ringbolt may append to, or no `keylog`"));
+            return fd;
+        }
+        master->keylogs[i] = fd;
+        log_warning(
+            "the secrets of every connection are written to a file: whoever reads it can decrypt them",
+            log_text("listener", listener->name), log_text("file", path),
+            log_text("cure", "leave `keylog` out unless you are debugging"));
+    }
+    return 0;
+}
+
+// ---- all of it ----
+
+int prepare(struct master *master)
+{
+    if (find_account(master) < 0)
+        return 3;
+    system_raise_descriptors(master->config);
+    if (system_check_ring() < 0 || system_probe_ktls(master->config, &master->probe) < 0 ||
+        make_memory(master) < 0)
+        return 1;
+    return open_keylogs(master) < 0 ? 3 : 0;
+}
+
+void prepare_undo(struct master *master)
+{
+    material_destroy(master->material);
+    for (size_t i = 0; master->keylogs && i < master->config->listener_count; i++) {
+        if (master->keylogs[i] >= 0)
+            close(master->keylogs[i]);
+    }
+    free(master->keylogs);
+    free(master->processes);
+    if (master->used)
+        munmap((void *)master->used, USED_SIZE);
+    if (master->counters)
+        munmap(master->counters, master->config->workers * sizeof(*master->counters));
+}
