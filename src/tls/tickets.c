@@ -113,7 +113,8 @@ static int on_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_C
         return 0;
     if (!key_use(context, key, iv, cipher, mac, 0))
         return -1;
-    return key == &keys->keys[0] ? 1 : 2;
+    // In TLS 1.3 a ticket is for one use, lest connections can be linked by it (RFC 8446 §C.4).
+    return key == &keys->keys[0] && SSL_version(ssl) != TLS1_3_VERSION ? 1 : 2;
 }
 
 // ---- sessions ----

@@ -9,21 +9,112 @@
 #include <cmocka.h>
 
 #include <openssl/err.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 
+#include "ringbolt/clock.h"
 #include "ringbolt/record.h"
 #include "ringbolt/tls.h"
-#include "src/tls/material.h"
 #include "tests/unit/certificates.h"
+
+// ---- what is served ----
+
+static inline void apply(struct material *material, struct change *change)
+{
+    must(material_apply(material, change->data, change->size) == 0, "a change");
+    change_finish(change);
+}
+
+static inline enum certificate_kind kind_of(const EVP_PKEY *key)
+{
+    return EVP_PKEY_is_a(key, "RSA")  ? CERTIFICATE_RSA
+           : EVP_PKEY_is_a(key, "EC") ? CERTIFICATE_ECDSA
+                                      : CERTIFICATE_EDDSA;
+}
+
+static inline uint64_t id_of(X509 *certificate)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    uint64_t id = 0;
+
+    must(X509_digest(certificate, EVP_sha256(), digest, NULL) == 1, "a digest");
+    for (int i = 0; i < 8; i++)
+        id = id << 8 | digest[i];
+    return id;
+}
+
+static inline struct material_bytes der_of(X509 *certificate)
+{
+    struct material_bytes der = {NULL, 0};
+    int size = i2d_X509(certificate, &der.data);
+
+    must(size > 0, "DER");
+    der.size = (size_t)size;
+    return der;
+}
+
+// One certificate at rank `slot` of listener 0, for `names` (by spaces), instead of what the slot had.
+static inline void serve(struct material *material, uint32_t slot, X509 *certificate, EVP_PKEY *key,
+                         X509 *issuer, const char *names)
+{
+    const struct material_place place = {.listener = 0, .rank = slot};
+    struct material_bytes issuer_der = {NULL, 0};
+    struct certificate object = {.id = id_of(certificate), .kind = kind_of(key)};
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+    char *text = strdup(names);
+    char *name[16] = {NULL};
+    struct change change = {0};
+    char *rest = text;
+
+    object.leaf = der_of(certificate);
+    object.key.size = (size_t)i2d_PKCS8_PRIV_KEY_INFO(info, &object.key.data);
+    if (issuer != NULL) {
+        issuer_der = der_of(issuer);
+        object.intermediates = &issuer_der;
+        object.intermediate_count = 1;
+    }
+    object.names = name;
+    while ((name[object.name_count] = strtok_r(rest, " ", &rest)) != NULL)
+        object.name_count++;
+    change_certificate(&change, slot, &object, &place, 1);
+    apply(material, &change);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    OPENSSL_free(object.leaf.data);
+    OPENSSL_free(object.key.data);
+    OPENSSL_free(issuer_der.data);
+    free(text);
+}
+
+static inline void serve_ticket_keys(struct material *material, const struct ticket_key *keys, size_t count)
+{
+    struct ticket_keys list = {.count = count};
+    struct change change = {0};
+
+    memcpy(list.keys, keys, count * sizeof(*keys));
+    change_ticket_keys(&change, &list);
+    apply(material, &change);
+}
+
+// Of 32 or 16 bytes.
+static inline struct ticket_key random_ticket_key(uint8_t size)
+{
+    struct ticket_key key = {.size = size};
+
+    must(RAND_bytes(key.name, sizeof(key.name)) == 1 && RAND_bytes(key.hmac, size) == 1 &&
+             RAND_bytes(key.aes, size) == 1,
+         "a ticket key");
+    return key;
+}
 
 // ---- the server's side ----
 
 struct server {
     struct config_listener listener;
     struct config config;
-    uint8_t ticket_keys[TICKET_KEYS_SIZE];
     struct material *material;
     struct tls_context *context;
+    int keylog;
 };
 
 // RSA keys take long to make: there is one for all servers.
@@ -39,35 +130,66 @@ static inline EVP_PKEY *server_key(const char *kind)
     return rsa;
 }
 
-// A server with a certificate for each of `kinds` (as key_make() knows them, by spaces); server_start() it.
+// A certificate for `names` with a new key of its own in a slot. Its id.
+static inline uint64_t server_serve(struct server *server, uint32_t slot, const char *kind, const char *names)
+{
+    EVP_PKEY *key = server_key(kind);
+    X509 *certificate = certificate_of("localhost", key, NULL, NULL);
+    uint64_t id = id_of(certificate);
+
+    serve(server->material, slot, certificate, key, NULL, names);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    return id;
+}
+
+// As the configuration has it by default, and nothing to serve.
+static inline void server_init_empty(struct server *server)
+{
+    *server = (struct server){.listener.name = (char *)"test", .keylog = -1};
+    server->listener.tls.version_min = CONFIG_TLS12;
+    server->listener.tls.version_max = CONFIG_TLS13;
+    server->listener.tls.ciphers =
+        (char *)"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+                "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+    server->listener.tls.ciphersuites =
+        (char *)"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+    server->listener.tls.groups = (char *)"X25519MLKEM768:X25519:P-256:P-384";
+    server->listener.tls.prefers_server = true;
+    server->config.listener_count = 1;
+    server->config.limits.connections = 1000;
+    server->config.tickets.lifetime_ns = 24 * 3600 * CLOCK_NS_PER_S;
+    server->material = material_create(1);
+    must(server->material != NULL, "material");
+}
+
+// A server with a certificate for localhost of each of `kinds` (as key_make() knows them, by spaces), and a ticket key; server_start()
+// it.
 static inline void server_init(struct server *server, const char *kinds)
 {
+    struct ticket_key key = random_ticket_key(32);
     char kind[3][16];
     int count = sscanf(kinds, "%15s %15s %15s", kind[0], kind[1], kind[2]);
 
-    *server = (struct server){.listener.name = (char *)"test"};
-    server->listener.tls.version_min = CONFIG_TLS12;
-    server->listener.tls.version_max = CONFIG_TLS13;
-    server->config.listener_count = 1;
-    must(ticket_keys_make(server->ticket_keys) == 0, "ticket keys");
-    server->material = material_create(1);
-    material_listener_init(&server->material->listeners[0], (size_t)count);
-    for (int i = 0; i < count; i++) {
-        EVP_PKEY *key = server_key(kind[i]);
-
-        server->material->listeners[0].pairs[i] = (struct material_pair){
-            .certificate = certificate_of("localhost", key, NULL, NULL),
-            .key = key,
-        };
-    }
+    server_init_empty(server);
+    for (int i = 0; i < count; i++)
+        server_serve(server, (uint32_t)i, kind[i], "localhost");
+    serve_ticket_keys(server->material, &key, 1);
 }
 
 static inline void server_start(struct server *server)
 {
+    const struct tls_context_options options = {
+        .config = &server->config,
+        .listener = 0,
+        .material = server->material,
+        .keylog = server->keylog,
+    };
+
     server->config.listeners = &server->listener; // it may have been copied
     tls_context_destroy(server->context);
-    must(tls_context_create(&server->config, 0, server->material, server->ticket_keys, &server->context) == 0,
-         "a context");
+    server->context = NULL;
+    must(tls_context_create(&options, &server->context) == 0, "a context");
 }
 
 static inline void server_finish(struct server *server)
