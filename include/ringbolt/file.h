@@ -31,5 +31,17 @@ void file_free_secret(uint8_t *data, size_t size);
 // has changed, except that an error of the last step (-EIO) leaves the new file in place.
 int file_write(const char *path, const void *data, size_t size, mode_t mode, enum file_write how);
 
+// The same in two steps, for files that must change together: all are prepared, which is where a full disk shows, and
+// only then published one after the other.
+//
+// Writes data[size] to the disk without its name. 0 and *ret, which file_publish() or file_discard() takes; or -errno.
+struct file_draft;
+int file_prepare(const char *path, const void *data, size_t size, mode_t mode, enum file_write how,
+                 struct file_draft **ret);
+// Gives it its name, as file_write() does, and frees it whatever happens.
+int file_publish(struct file_draft *draft, enum file_write how);
+// Frees it, and nothing of it is left. NULL is accepted.
+void file_discard(struct file_draft *draft);
+
 // Brings the folder that holds `path` to the disk: after a rename or unlink there. 0 or -errno.
 int file_sync_folder(const char *path);

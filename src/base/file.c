@@ -143,39 +143,38 @@ void file_free_secret(uint8_t *data, size_t size)
 // ---- writing ----
 
 // A file on its way to its name.
-struct draft {
+struct file_draft {
     int folder;
-    const char *name;         // the last part of the path
+    char name[NAME_MAX + 1];  // the last part of the path
     int fd;                   // of what is being written
     bool has_other_name;      // `other` is in the folder
     char other[NAME_MAX + 1]; // .NAME.XXXXXX
 };
 
-static int open_folder(const char *path, const char **ret_name, int *ret_fd)
+static int open_folder(const char *path, struct file_draft *draft)
 {
     const char *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
+    size_t length = strlen(name);
     char *folder;
-    int fd;
 
-    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return name == path ? -ENOENT : -EISDIR;
-    if (strlen(name) > NAME_MAX)
+    if (length == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return name == path && length == 0 ? -ENOENT : -EISDIR;
+    if (length > NAME_MAX)
         return -ENAMETOOLONG;
     folder = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
     if (!folder)
         return -ENOMEM;
-    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    draft->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     free(folder);
-    if (fd < 0)
+    if (draft->folder < 0)
         return -errno;
-    *ret_name = name;
-    *ret_fd = fd;
+    memcpy(draft->name, name, length + 1);
     return 0;
 }
 
 // A name that nobody guesses and few know: `.NAME.XXXXXX`, cut so that it fits.
-static int choose_name(struct draft *draft)
+static int choose_name(struct file_draft *draft)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     uint8_t random[6];
@@ -190,7 +189,7 @@ static int choose_name(struct draft *draft)
     return 0;
 }
 
-static int create_named(struct draft *draft)
+static int create_named(struct file_draft *draft)
 {
     int error = -EEXIST;
 
@@ -211,7 +210,7 @@ static void proc_path(int fd, char text[static 32])
     snprintf(text, 32, "/proc/self/fd/%d", fd);
 }
 
-static int create(struct draft *draft)
+static int create(struct file_draft *draft)
 {
     char link[32];
 
@@ -243,7 +242,7 @@ static int write_all(int fd, const uint8_t *data, size_t size)
     return 0;
 }
 
-static int fill(const struct draft *draft, const void *data, size_t size, mode_t mode)
+static int fill(const struct file_draft *draft, const void *data, size_t size, mode_t mode)
 {
     int error = write_all(draft->fd, data, size);
 
@@ -254,7 +253,7 @@ static int fill(const struct draft *draft, const void *data, size_t size, mode_t
     return 0;
 }
 
-static int link_to(const struct draft *draft, const char *name)
+static int link_to(const struct file_draft *draft, const char *name)
 {
     char link[32];
 
@@ -262,7 +261,7 @@ static int link_to(const struct draft *draft, const char *name)
     return linkat(AT_FDCWD, link, draft->folder, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
 }
 
-static int publish_new(struct draft *draft)
+static int publish_new(struct file_draft *draft)
 {
     if (!draft->has_other_name)
         return link_to(draft, draft->name);
@@ -279,7 +278,7 @@ static int publish_new(struct draft *draft)
 
 // What stands there may be replaced. If something else takes its place right afterwards, that name is replaced
 // and nothing that a link points to.
-static int check_replaceable(const struct draft *draft)
+static int check_replaceable(const struct file_draft *draft)
 {
     struct stat status;
 
@@ -290,7 +289,7 @@ static int check_replaceable(const struct draft *draft)
     return S_ISDIR(status.st_mode) ? -EISDIR : S_ISLNK(status.st_mode) ? -ELOOP : -EINVAL;
 }
 
-static int publish_over(struct draft *draft)
+static int publish_over(struct file_draft *draft)
 {
     int error = draft->has_other_name ? 0 : -EEXIST;
 
@@ -314,49 +313,74 @@ static int sync_folder(int folder)
     return fsync(folder) < 0 && errno != EINVAL && errno != EROFS ? -errno : 0;
 }
 
-static void finish(struct draft *draft)
+void file_discard(struct file_draft *draft)
 {
+    if (draft == NULL)
+        return;
     if (draft->has_other_name)
         (void)unlinkat(draft->folder, draft->other, 0);
     if (draft->fd >= 0)
         close(draft->fd);
-    close(draft->folder);
+    if (draft->folder >= 0)
+        close(draft->folder);
+    free(draft);
+}
+
+int file_prepare(const char *path, const void *data, size_t size, mode_t mode, enum file_write how,
+                 struct file_draft **ret)
+{
+    struct file_draft *draft = malloc(sizeof(*draft));
+    struct stat status;
+    int error;
+
+    if (draft == NULL)
+        return -ENOMEM;
+    *draft = (struct file_draft){.folder = -1, .fd = -1};
+    error = open_folder(path, draft);
+    // Said early, before anything is written; what counts is said by the kernel in publish_new().
+    if (error == 0 && how == FILE_REPLACE)
+        error = check_replaceable(draft);
+    else if (error == 0 && fstatat(draft->folder, draft->name, &status, AT_SYMLINK_NOFOLLOW) == 0)
+        error = -EEXIST;
+    if (error == 0)
+        error = create(draft);
+    if (error == 0)
+        error = fill(draft, data, size, mode);
+    if (error < 0)
+        file_discard(draft);
+    else
+        *ret = draft;
+    return error;
+}
+
+int file_publish(struct file_draft *draft, enum file_write how)
+{
+    int error = how == FILE_REPLACE ? check_replaceable(draft) : 0;
+
+    if (error == 0)
+        error = how == FILE_NEW ? publish_new(draft) : publish_over(draft);
+    if (error == 0)
+        error = sync_folder(draft->folder);
+    file_discard(draft);
+    return error;
 }
 
 int file_write(const char *path, const void *data, size_t size, mode_t mode, enum file_write how)
 {
-    struct draft draft = {.fd = -1};
-    struct stat status;
-    int error = open_folder(path, &draft.name, &draft.folder);
+    struct file_draft *draft;
+    int error = file_prepare(path, data, size, mode, how, &draft);
 
-    if (error < 0)
-        return error;
-    // Said early, before anything is written; what counts is said by the kernel in publish_new().
-    if (how == FILE_REPLACE)
-        error = check_replaceable(&draft);
-    else if (fstatat(draft.folder, draft.name, &status, AT_SYMLINK_NOFOLLOW) == 0)
-        error = -EEXIST;
-    if (error == 0)
-        error = create(&draft);
-    if (error == 0)
-        error = fill(&draft, data, size, mode);
-    if (error == 0)
-        error = how == FILE_NEW ? publish_new(&draft) : publish_over(&draft);
-    if (error == 0)
-        error = sync_folder(draft.folder);
-    finish(&draft);
-    return error;
+    return error < 0 ? error : file_publish(draft, how);
 }
 
 int file_sync_folder(const char *path)
 {
-    const char *name;
-    int folder;
-    int error = open_folder(path, &name, &folder);
+    struct file_draft place = {.folder = -1};
+    int error = open_folder(path, &place);
 
     if (error < 0)
         return error;
-    error = sync_folder(folder);
-    close(folder);
+    error = sync_folder(place.folder);
+    close(place.folder);
     return error;
 }

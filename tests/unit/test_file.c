@@ -204,6 +204,38 @@ static void test_no_space(void **state)
     assert_int_equal(count_files(), 1);
 }
 
+// Two files that change together: when the second one can't be written, the first one is as it was.
+static void test_together(void **state)
+{
+    struct file_draft *first;
+    struct file_draft *second;
+
+    assert_int_equal(file_write(in_folder("a"), "old", 3, 0600, FILE_NEW), 0);
+    assert_int_equal(file_prepare(in_folder("a"), "new", 3, 0600, FILE_REPLACE, &first), 0);
+    assert_int_equal(file_prepare(in_folder("no/b"), "new", 3, 0600, FILE_NEW, &second), -ENOENT);
+    file_discard(first);
+    file_discard(NULL);
+    assert_content("a", "old");
+    assert_int_equal(count_files(), 1);
+
+    assert_int_equal(file_prepare(in_folder("a"), "new", 3, 0600, FILE_REPLACE, &first), 0);
+    assert_int_equal(file_prepare(in_folder("b"), "new", 3, 0644, FILE_NEW, &second), 0);
+    assert_content("a", "old");
+    assert_int_equal(access(in_folder("b"), F_OK), -1);
+    assert_int_equal(file_publish(first, FILE_REPLACE), 0);
+    assert_int_equal(file_publish(second, FILE_NEW), 0);
+    assert_content("a", "new");
+    assert_content("b", "new");
+    assert_int_equal(count_files(), 2);
+
+    // The name is taken in between.
+    assert_int_equal(file_prepare(in_folder("c"), "late", 4, 0600, FILE_NEW, &first), 0);
+    assert_int_equal(file_write(in_folder("c"), "early", 5, 0600, FILE_NEW), 0);
+    assert_int_equal(file_publish(first, FILE_NEW), -EEXIST);
+    assert_content("c", "early");
+    assert_int_equal(count_files(), 3);
+}
+
 // Of many that want one name at once, one gets it.
 static void test_race(void **state)
 {
@@ -276,6 +308,7 @@ int main(void)
         BOTH(test_replace_only_regular_files),
         BOTH(test_bad_paths),
         BOTH(test_no_space),
+        BOTH(test_together),
         BOTH(test_race),
         cmocka_unit_test_setup_teardown(test_read_refuses, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_read_secret, make_folder, remove_folder),
