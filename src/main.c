@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line: wires rooms, nothing else. The rooms come up in the order configuration, log, material, master, and
-// go in reverse.
+// The command line: wires rooms, nothing else. The rooms come up in the order configuration, log, master, and go in reverse.
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,7 +8,6 @@
 #include "ringbolt/config.h"
 #include "ringbolt/control.h"
 #include "ringbolt/log.h"
-#include "ringbolt/tls.h"
 #include "src/cli/cli.h"
 
 #define MEMORY_PER_WORKER (UINT64_C(1) << 20) // what config.h promises of limits.memory
@@ -34,27 +32,21 @@ static int make_quick(const struct cli_options *options, struct config **ret, st
     return 0;
 }
 
-static int make_material(const struct cli_options *options, const struct config *config,
-                         struct material **ret, struct report *report)
-{
-    int error;
-
-    if (options->file || options->cert)
-        return material_load(config, ret, report);
-    error = material_develop(config, options->dev_ca, ret, report);
-    if (error == 0)
-        log_warning("development certificate: made just now, for localhost only, trusted by nobody",
-                    log_text("ca", options->dev_ca), log_text("cure", "--cert CHAIN.pem --key KEY.pem"));
-    return error;
-}
-
 // ---- commands ----
+
+// Once the configuration is accepted, only lines of the log go to standard error.
+static void log_warnings(const struct report *report)
+{
+    for (size_t i = 0; i < report->count; i++)
+        log_warning("configuration", log_text("reason", report->lines[i].text));
+}
 
 static enum cli_status run(const struct cli_options *options)
 {
+    struct control *control = control_create(options->file);
+    struct control_options control_options = {.develop_ca = options->dev_ca, .may_ask = true};
     struct report report;
     struct config *config = NULL;
-    struct material *material = NULL;
     enum cli_status status = CLI_CONFIG;
     int error;
 
@@ -64,16 +56,20 @@ static enum cli_status run(const struct cli_options *options)
     if (error < 0) {
         if (!options->file)
             status = CLI_USAGE;
-        goto out;
+        goto complain;
     }
     log_setup(config->log.format, config->log.level, STDERR_FILENO);
-    error = make_material(options, config, &material, &report);
+    control_options.config = config;
+    error = control_load(control, &control_options, &report);
     if (control_check(config, &report) < 0 || error < 0)
-        goto out;
-    status = (enum cli_status)control_run(config, material);
-out:
+        goto complain;
+    log_warnings(&report);
+    status = (enum cli_status)control_run(control);
+    goto out;
+complain:
     report_print(&report, stderr);
-    material_destroy(material);
+out:
+    control_destroy(control);
     config_destroy(config);
     report_finish(&report);
     return status;
@@ -81,22 +77,25 @@ out:
 
 static enum cli_status check(const struct cli_options *options)
 {
+    struct control *control = control_create(options->file);
+    struct control_options control_options = {.is_check = true, .may_ask = true};
     struct report report;
     struct config *config = NULL;
-    struct material *material = NULL;
     enum cli_status status = CLI_CONFIG;
-    int error;
 
     report_init(&report, options->file);
     if (config_load(options->file, &config, &report) == 0) {
-        error = material_load(config, &material, &report);
+        int error;
+
+        control_options.config = config;
+        error = control_load(control, &control_options, &report);
         if (control_check(config, &report) == 0 && error == 0) {
             cli_print_check(options->file, config);
             status = CLI_OK;
         }
     }
     report_print(&report, stderr);
-    material_destroy(material);
+    control_destroy(control);
     config_destroy(config);
     report_finish(&report);
     return status;
@@ -133,6 +132,12 @@ int main(int argc, char **argv)
         break;
     case CLI_PROBE:
         cli_print_probe(options.json);
+        break;
+    case CLI_RELOAD:
+    case CLI_DRAIN:
+    case CLI_STOP:
+    case CLI_CERTIFICATES:
+        status = cli_call(&options);
         break;
     case CLI_VERSION:
         cli_print_version();

@@ -3,6 +3,10 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <jansson.h>
 
 #include "ringbolt/config.h"
 
@@ -17,6 +21,10 @@ enum cli_command {
     CLI_RUN,
     CLI_CHECK,
     CLI_PROBE,
+    CLI_RELOAD, // and the following: to the running master, by its admin socket
+    CLI_DRAIN,
+    CLI_STOP,
+    CLI_CERTIFICATES,
     CLI_VERSION,
     CLI_HELP,
 };
@@ -25,7 +33,7 @@ enum cli_command {
 struct cli_options {
     enum cli_command command;
     const char *help_topic; // CLI_HELP: a command's name, NULL: all of it
-    const char *file;       // run and check; NULL: run by --listen and --to
+    const char *file;       // run and check; NULL: run by --listen and --to. To a running master: or `socket`
     const char *listen;
     const char *to;
     const char *cert;
@@ -35,6 +43,11 @@ struct cli_options {
     bool has_ktls;
     enum config_ktls ktls;
     bool json;
+    const char *socket; // of the running master; NULL: that of `file`
+    bool force;
+    const char *certificate; // drain; NULL: everything
+    bool has_timeout;
+    uint64_t timeout_ms;
 };
 
 // CLI_OK and *ret, or CLI_USAGE: what is wrong was written to standard error.
@@ -47,6 +60,13 @@ void cli_print_version(void);
 void cli_print_check(const char *file, const struct config *config);
 // What kernel and OpenSSL can do, found out now.
 void cli_print_probe(bool json);
+
+// One of the commands to the running master: asks, prints, complains.
+enum cli_status cli_call(const struct cli_options *options);
+// The answer to `certificates`, as a table.
+void cli_print_certificates(const json_t *answer);
+// Text from elsewhere, with what could play tricks on a terminal as `?`.
+void cli_print_text(FILE *to, const char *text);
 
 // Ends standard output: `status`, or CLI_FAILED when not all of it could be written.
 enum cli_status cli_finish(enum cli_status status);

@@ -16,6 +16,14 @@ static const char general[] =
     "  ringbolt run --listen ADDR --to ADDR …    serve without one: a listener, a server\n"
     "  ringbolt check [-c FILE]                  say whether run would accept the file\n"
     "  ringbolt probe [--json]                   say what this kernel and OpenSSL can do\n"
+    "\n"
+    "To the one that is running:\n"
+    "  ringbolt reload                           look at certificates, keys and the like again\n"
+    "  ringbolt drain                            finish what is live, then end\n"
+    "  ringbolt drain --certificate NAME         end connections under certificates that were replaced\n"
+    "  ringbolt stop                             end at once\n"
+    "  ringbolt certificates [--json]            what is served, until when, from which file\n"
+    "\n"
     "  ringbolt --version\n"
     "  ringbolt COMMAND --help\n"
     "\n"
@@ -46,7 +54,8 @@ static const char run[] =
     "      --ktls WHEN    records in the kernel: auto (default: where it can), off, required\n"
     "\n"
     "Signals: TERM finishes what is live (up to shutdown_timeout) and exits; a second TERM, or INT, stops at "
-    "once.\n";
+    "once; HUP\n"
+    "looks at certificate files again, as `ringbolt reload` does.\n";
 
 static const char check[] =
     "Usage: ringbolt check [-c FILE]\n"
@@ -65,16 +74,76 @@ static const char probe[] = "Usage: ringbolt probe [--json]\n"
                             "\n"
                             "      --json         one JSON object, for scripts\n";
 
+// Of all commands to a running master.
+#define WHERE                                                                                                \
+    "  -s, --socket PATH  its admin socket\n"                                                                \
+    "  -c, --config FILE  its configuration, which names the socket (`admin: { socket: … }`)\n"            \
+    "                     Without both: /etc/ringbolt/ringbolt.yaml, or where there is none "                \
+    "/run/ringbolt/admin.sock\n"                                                                             \
+    "      --json         one JSON object, for scripts (docs/admin.md)\n"
+
+static const char reload[] =
+    "Usage: ringbolt reload [-s PATH | -c FILE] [--force] [--json]\n"
+    "\n"
+    "The running ringbolt looks at certificates, keys, authorities, revocation lists, ticket keys and OCSP "
+    "responses\n"
+    "again, and serves what is new. Connections go on. The command ends when every worker has what is new. "
+    "What is\n"
+    "wrong is printed, and the last good one stays in service: status 1. A changed configuration is looked "
+    "at "
+    "and not\n"
+    "applied, which takes a restart; it is printed whether it could be (if not: status 3).\n"
+    "\n" WHERE "      --force        load again what looks the same, too\n";
+
+static const char drain[] =
+    "Usage: ringbolt drain [-s PATH | -c FILE] [--certificate NAME [--timeout TIME]] [--json]\n"
+    "\n"
+    "The running ringbolt takes no new connections, finishes those that are live (up to shutdown_timeout) "
+    "and "
+    "ends.\n"
+    "With --certificate it goes on; what ends are connections whose handshake was made with a certificate "
+    "that "
+    "was\n"
+    "replaced or removed since, and sessions of it are not resumed any more.\n"
+    "\n" WHERE "      --certificate NAME  a server name that it was for, or at least 8 digits of its SHA-256 "
+    "fingerprint\n"
+    "      --timeout TIME      after which such connections are cut, such as 30s (default: "
+    "shutdown_timeout)\n";
+
+static const char stop[] = "Usage: ringbolt stop [-s PATH | -c FILE] [--json]\n"
+                           "\n"
+                           "The running ringbolt cuts every connection and ends.\n"
+                           "\n" WHERE;
+
+static const char certificates[] = "Usage: ringbolt certificates [-s PATH | -c FILE] [--json]\n"
+                                   "\n"
+                                   "Prints every certificate that the running ringbolt serves: names, "
+                                   "issuer, end, key, full handshakes made "
+                                   "with it,\n"
+                                   "state, OCSP response, when and from which file it was loaded; and what "
+                                   "is wrong with files that it would "
+                                   "rather\n"
+                                   "serve.\n"
+                                   "\n" WHERE;
+
 void cli_print_help(const char *topic)
 {
+    static const struct {
+        const char *topic;
+        const char *text;
+    } texts[] = {{"run", run},
+                 {"check", check},
+                 {"probe", probe},
+                 {"reload", reload},
+                 {"drain", drain},
+                 {"stop", stop},
+                 {"certificates", certificates}};
     const char *text = general;
 
-    if (topic && strcmp(topic, "run") == 0)
-        text = run;
-    else if (topic && strcmp(topic, "check") == 0)
-        text = check;
-    else if (topic && strcmp(topic, "probe") == 0)
-        text = probe;
+    for (size_t i = 0; topic && i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (strcmp(topic, texts[i].topic) == 0)
+            text = texts[i].text;
+    }
     fputs(text, stdout);
 }
 

@@ -8,9 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define DEFAULT_FILE "/etc/ringbolt/ringbolt.yaml"
-#define WORKERS_MAX  1024
+#include "ringbolt/clock.h"
+
+#define DEFAULT_FILE   "/etc/ringbolt/ringbolt.yaml"
+#define DEFAULT_SOCKET "/run/ringbolt/admin.sock" // as a configuration that names none has it
+#define WORKERS_MAX    1024
 
 enum {
     OPTION_LISTEN = 256,
@@ -20,7 +24,10 @@ enum {
     OPTION_DEV_CA,
     OPTION_WORKERS,
     OPTION_KTLS,
-    OPTION_JSON
+    OPTION_JSON,
+    OPTION_FORCE,
+    OPTION_CERTIFICATE,
+    OPTION_TIMEOUT
 };
 
 static const struct option run_options[] = {
@@ -48,6 +55,30 @@ static const struct option probe_options[] = {
     {0},
 };
 
+static const struct option reload_options[] = {
+    {"socket", required_argument, NULL, 's'},   {"config", required_argument, NULL, 'c'},
+    {"force", no_argument, NULL, OPTION_FORCE}, {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, 'h'},           {0},
+};
+
+static const struct option drain_options[] = {
+    {"socket", required_argument, NULL, 's'},
+    {"config", required_argument, NULL, 'c'},
+    {"certificate", required_argument, NULL, OPTION_CERTIFICATE},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+static const struct option call_options[] = {
+    {"socket", required_argument, NULL, 's'},
+    {"config", required_argument, NULL, 'c'},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
 static const struct {
     const char *name;
     enum cli_command command;
@@ -57,10 +88,13 @@ static const struct {
     {"run", CLI_RUN, ":c:h", run_options},
     {"check", CLI_CHECK, ":c:h", check_options},
     {"probe", CLI_PROBE, ":h", probe_options},
+    {"reload", CLI_RELOAD, ":s:c:h", reload_options},
+    {"drain", CLI_DRAIN, ":s:c:h", drain_options},
+    {"stop", CLI_STOP, ":s:c:h", call_options},
+    {"certificates", CLI_CERTIFICATES, ":s:c:h", call_options},
 };
 
-static const char *const reserved[] = {"reload",       "drain",   "stop", "status", "connections",
-                                       "certificates", "upgrade", "top",  "pki"};
+static const char *const reserved[] = {"status", "connections", "upgrade", "top", "pki"};
 
 static enum cli_status wrong(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -105,6 +139,17 @@ static enum cli_status parse_ktls(const char *text, struct cli_options *options)
     return wrong("run", "--ktls %s: auto, off or required is needed", text);
 }
 
+static enum cli_status parse_timeout(const char *text, struct cli_options *options)
+{
+    uint64_t ns;
+
+    if (config_time_parse(text, &ns) < 0)
+        return wrong("drain", "--timeout %s: a time is needed, such as 500ms, 30s or 5m, at most 365d", text);
+    options->timeout_ms = ns / CLOCK_NS_PER_MS;
+    options->has_timeout = true;
+    return CLI_OK;
+}
+
 static enum cli_status take(const char *command, int option, char **argv, struct cli_options *options)
 {
     switch (option) {
@@ -137,6 +182,17 @@ static enum cli_status take(const char *command, int option, char **argv, struct
     case OPTION_JSON:
         options->json = true;
         return CLI_OK;
+    case 's':
+        options->socket = optarg;
+        return CLI_OK;
+    case OPTION_FORCE:
+        options->force = true;
+        return CLI_OK;
+    case OPTION_CERTIFICATE:
+        options->certificate = optarg;
+        return CLI_OK;
+    case OPTION_TIMEOUT:
+        return parse_timeout(optarg, options);
     case ':':
         return wrong(command, "%s needs an argument", argv[optind - 1]);
     default:
@@ -172,6 +228,23 @@ static enum cli_status check_run(struct cli_options *options)
     return CLI_OK;
 }
 
+static enum cli_status check_call(const char *name, struct cli_options *options)
+{
+    if (options->socket && options->file)
+        return wrong(name, "-s and -c exclude each other");
+    if (options->certificate && !options->certificate[0])
+        return wrong(name, "--certificate needs a name");
+    if (options->has_timeout && !options->certificate)
+        return wrong(name, "--timeout goes with --certificate; a drain of everything takes shutdown_timeout");
+    if (!options->socket && !options->file) {
+        if (access(DEFAULT_FILE, F_OK) == 0)
+            options->file = DEFAULT_FILE;
+        else
+            options->socket = DEFAULT_SOCKET;
+    }
+    return CLI_OK;
+}
+
 static enum cli_status parse_command(size_t index, int argc, char **argv, struct cli_options *options)
 {
     const char *name = commands[index].name;
@@ -192,6 +265,8 @@ static enum cli_status parse_command(size_t index, int argc, char **argv, struct
         return check_run(options);
     if (options->command == CLI_CHECK && !options->file)
         options->file = DEFAULT_FILE;
+    if (options->command >= CLI_RELOAD && options->command <= CLI_CERTIFICATES)
+        return check_call(name, options);
     return CLI_OK;
 }
 
@@ -202,7 +277,7 @@ enum cli_status cli_parse(int argc, char **argv, struct cli_options *ret)
     enum cli_status status;
 
     if (!name)
-        return wrong("", "a command is needed: run, check or probe");
+        return wrong("", "a command is needed");
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(name, commands[i].name) == 0) {
             status = parse_command(i, argc - 1, argv + 1, &options);

@@ -13,12 +13,13 @@
 
 #define KNOWN_MAX      20 // names that an error lists
 #define HEX_DIGITS_MIN 8
+#define DAY_S          86400
 
 // ---- one certificate ----
 
 static const char *kind_text(enum certificate_kind kind)
 {
-    return kind == CERTIFICATE_ECDSA ? "ECDSA" : kind == CERTIFICATE_RSA ? "RSA" : "EdDSA";
+    return kind == CERTIFICATE_ECDSA ? "ECDSA" : kind == CERTIFICATE_RSA ? "RSA" : "Ed25519";
 }
 
 // "2026-11-21T09:30:00Z"
@@ -67,19 +68,28 @@ static json_t *certificate_json(const struct master *master, const struct source
 {
     const struct certificate *certificate = state->certificate;
     uint64_t used = atomic_load_explicit(&master->used[state->slot], memory_order_relaxed);
+    int64_t left_s = certificate->not_after_s - (int64_t)time(NULL);
     char fingerprint[65];
+    json_t *json;
 
     fingerprint_text(certificate, fingerprint);
-    return json_pack(
-        "{s:I, s:o, s:b, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:s, s:i, s:o, s:o, s:o, s:I, s:o, s:o}", "slot",
-        (json_int_t)state->slot, "listeners", text_or_null(state->listeners), "default", state->is_default,
-        "names", names_json(certificate), "subject", text_or_null(certificate->subject), "issuer",
-        text_or_null(certificate->issuer), "serial", text_or_null(certificate->serial), "fingerprint",
-        fingerprint, "not_before", time_json(certificate->not_before_s), "not_after",
-        time_json(certificate->not_after_s), "key", kind_text(certificate->kind), "key_bits",
-        (int)certificate->key_bits, "file", text_or_null(state->file), "key_file",
-        text_or_null(state->key_file), "loaded", time_json(state->loaded_s), "handshakes", (json_int_t)used,
-        "problem", text_or_null(state->problem), "ocsp", ocsp_json(state));
+    json = json_pack("{s:I, s:o, s:b, s:o, s:o, s:o, s:o, s:s, s:s, s:i}", "slot", (json_int_t)state->slot,
+                     "listeners", text_or_null(state->listeners), "default", state->is_default, "names",
+                     names_json(certificate), "subject", text_or_null(certificate->subject), "issuer",
+                     text_or_null(certificate->issuer), "serial", text_or_null(certificate->serial),
+                     "fingerprint", fingerprint, "key", kind_text(certificate->kind), "key_bits",
+                     (int)certificate->key_bits);
+    if (json_object_update_new(
+            json,
+            json_pack("{s:o, s:o, s:b, s:I, s:o, s:o, s:o, s:I, s:o, s:o}", "not_before",
+                      time_json(certificate->not_before_s), "not_after", time_json(certificate->not_after_s),
+                      "expired", left_s < 0, "days_left", (json_int_t)(left_s > 0 ? left_s / DAY_S : 0),
+                      "file", text_or_null(state->file), "key_file", text_or_null(state->key_file), "loaded",
+                      time_json(state->loaded_s), "handshakes", (json_int_t)used, "problem",
+                      text_or_null(state->problem), "ocsp", ocsp_json(state))) == 0)
+        return json;
+    json_decref(json); // no memory
+    return NULL;
 }
 
 // ---- all of them ----

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands to the running master: from options to a request, from the answer to words.
+#include "cli.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "ringbolt/admin.h"
+
+static const char *command_name(enum cli_command command)
+{
+    switch (command) {
+    case CLI_RELOAD:
+        return "reload";
+    case CLI_DRAIN:
+        return "drain";
+    case CLI_STOP:
+        return "stop";
+    default:
+        return "certificates";
+    }
+}
+
+void cli_print_text(FILE *to, const char *text)
+{
+    for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
+        bool is_c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0; // control characters beyond ASCII
+
+        if (is_c1)
+            at++;
+        fputc(is_c1 || *at < 0x20 || *at == 0x7f ? '?' : *at, to);
+    }
+}
+
+// ---- the request ----
+
+static json_t *make_request(const struct cli_options *options)
+{
+    json_t *request = json_pack("{s:s}", "command", command_name(options->command));
+
+    if (options->force)
+        (void)json_object_set_new(request, "force", json_true());
+    if (options->certificate)
+        (void)json_object_set_new(request, "certificate", json_string(options->certificate));
+    if (options->has_timeout)
+        (void)json_object_set_new(request, "timeout_ms", json_integer((json_int_t)options->timeout_ms));
+    return request;
+}
+
+// Asks the master at `path`. CLI_OK and *ret, or what to end with after a complaint.
+static enum cli_status ask(const struct cli_options *options, const char *path, json_t **ret)
+{
+    json_t *request = make_request(options);
+    const char *why = "";
+    int error;
+
+    if (options->certificate && !json_object_get(request, "certificate")) {
+        fprintf(stderr, "ringbolt: --certificate: that is no text in UTF-8\n");
+        json_decref(request);
+        return CLI_USAGE;
+    }
+    error = admin_call(path, request, ret, &why);
+    json_decref(request);
+    if (error == 0)
+        return CLI_OK;
+    fprintf(stderr, "ringbolt: %s: ", command_name(options->command));
+    cli_print_text(stderr, path);
+    fprintf(stderr, ": %s\n", why ? why : "unknown error");
+    return CLI_FAILED;
+}
+
+static enum cli_status ask_by_file(const struct cli_options *options, json_t **ret)
+{
+    struct report report;
+    struct config *config = NULL;
+    enum cli_status status = CLI_CONFIG;
+
+    report_init(&report, options->file);
+    if (config_load(options->file, &config, &report) < 0) {
+        report_print(&report, stderr);
+        fprintf(stderr,
+                "ringbolt: %s: a configuration that can't be read doesn't tell the socket; name it with "
+                "-s PATH\n",
+                command_name(options->command));
+    } else if (config->admin.socket) {
+        status = ask(options, config->admin.socket, ret);
+    } else {
+        fprintf(
+            stderr,
+            "ringbolt: %s: %s sets no admin.socket (only root has one without); set it, or name the socket "
+            "with -s PATH\n",
+            command_name(options->command), options->file);
+    }
+    config_destroy(config);
+    report_finish(&report);
+    return status;
+}
+
+// ---- the answer ----
+
+static json_int_t number(const json_t *answer, const char *key)
+{
+    return json_integer_value(json_object_get(answer, key));
+}
+
+static const char *text(const json_t *answer, const char *key)
+{
+    const char *value = json_string_value(json_object_get(answer, key));
+
+    return value ? value : "";
+}
+
+static void complain_each(const json_t *problems)
+{
+    size_t index;
+    json_t *problem;
+
+    json_array_foreach(problems, index, problem)
+    {
+        cli_print_text(stderr, json_string_value(problem) ? json_string_value(problem) : "");
+        fputc('\n', stderr);
+    }
+}
+
+static void print_reload(const json_t *answer)
+{
+    printf("reloaded: %" JSON_INTEGER_FORMAT " changed, %" JSON_INTEGER_FORMAT
+           " removed, %" JSON_INTEGER_FORMAT " failed\n",
+           number(answer, "changed"), number(answer, "removed"), number(answer, "failed"));
+}
+
+// What of a reload is worth a word on standard error, also beside JSON.
+static enum cli_status judge_reload(const json_t *answer)
+{
+    const char *config = text(answer, "config");
+    enum cli_status status = number(answer, "failed") > 0 ? CLI_FAILED : CLI_OK;
+
+    complain_each(json_object_get(answer, "problems"));
+    complain_each(json_object_get(answer, "config_problems"));
+    if (strcmp(config, "changed") == 0)
+        fprintf(stderr, "ringbolt: reload: the configuration was changed, which takes a restart to apply\n");
+    if (strcmp(config, "broken") == 0) {
+        fprintf(stderr,
+                "ringbolt: reload: the configuration was changed and is broken: a restart would fail\n");
+        status = CLI_CONFIG;
+    }
+    return status;
+}
+
+static void print_drain(const struct cli_options *options, const json_t *answer)
+{
+    json_int_t count = number(answer, "certificates");
+
+    if (!options->certificate) {
+        printf("draining: %" JSON_INTEGER_FORMAT " connections are live\n", number(answer, "connections"));
+    } else if (count == 0) {
+        cli_print_text(stdout, options->certificate);
+        printf(": no certificate was replaced or removed, nothing to drain\n");
+    } else {
+        printf("draining: connections under %" JSON_INTEGER_FORMAT " replaced certificate%s of ", count,
+               count == 1 ? "" : "s");
+        cli_print_text(stdout, options->certificate);
+        printf("\n");
+    }
+}
+
+static void print_answer(const struct cli_options *options, const json_t *answer)
+{
+    switch (options->command) {
+    case CLI_RELOAD:
+        print_reload(answer);
+        break;
+    case CLI_DRAIN:
+        print_drain(options, answer);
+        break;
+    case CLI_STOP:
+        printf("stopping: %" JSON_INTEGER_FORMAT " connections are cut\n", number(answer, "connections"));
+        break;
+    default:
+        cli_print_certificates(answer);
+    }
+}
+
+enum cli_status cli_call(const struct cli_options *options)
+{
+    json_t *answer = NULL;
+    enum cli_status status =
+        options->socket ? ask(options, options->socket, &answer) : ask_by_file(options, &answer);
+    bool is_ok;
+
+    if (status != CLI_OK)
+        return status;
+    is_ok = json_is_true(json_object_get(answer, "ok"));
+    if (options->json) {
+        (void)json_dumpf(answer, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else if (is_ok) {
+        print_answer(options, answer);
+    }
+    if (options->command == CLI_RELOAD)
+        status = judge_reload(answer);
+    if (!is_ok) {
+        fprintf(stderr, "ringbolt: %s: ", command_name(options->command));
+        cli_print_text(stderr, text(answer, "error"));
+        fputc('\n', stderr);
+        if (status == CLI_OK)
+            status = CLI_FAILED;
+    }
+    json_decref(answer);
+    return status;
+}
