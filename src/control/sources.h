@@ -2,6 +2,13 @@
 // Sources: where each piece of material comes from: certificate files, folders of them, CA bundles, CRLs, ticket keys, OCSP files. Loaded
 // at start, looked at again when the watch or somebody says so; what is new and right becomes a change, what is wrong is said once and
 // leaves the last good one in service.
+//
+// A certificate folder (certificate_dir) is read by the names of its files (src/control/folder.h has the details):
+//     DIR/NAME.pem, .crt, .cer with NAME.key, NAME.pem.key or the key in the same file
+//     DIR/NAME/fullchain.pem with privkey.pem (certbot), DIR/NAME/tls.crt with tls.key (Kubernetes)
+//     NAME.ocsp beside a certificate: an OCSP response to staple
+// What begins with "." or "#", or ends in anything else, is skipped. Certificates that the configuration names rank before those of folders, which
+// rank by the names of their files. If the folder can't be read, or a listener would be left without any certificate, everything stays.
 #pragma once
 
 #include <stdbool.h>
@@ -16,15 +23,19 @@ struct sources;
 struct source_state {
     uint32_t slot;
     const char *listeners;                 // names, separated by ", "
-    const char *file;                      // chain or PKCS#12 file
+    const char *file;                      // chain or PKCS#12 file; NULL: made in memory
     const char *key_file;                  // NULL with PKCS#12
     const struct certificate *certificate; // the last good one; never NULL
-    int64_t loaded_s;                      // when it was, seconds since 1970
-    const char *problem;                   // why the files as they are now are not served; NULL: they are
-    const char *staple_problem;            // why no OCSP response is stapled though one should be; NULL
-    int64_t staple_next_update_s;          // of the response in service; 0: none
-    bool is_default;                       // of one listener at least
-    const struct config_ocsp *fetch; // of the first of its listeners with ocsp.fetch; NULL: none asks responders
+    // A newer one that must be stapled and waits for its response: it goes into service when sources_staple() brings that, or the file, or
+    // at sources_due_ns() without. A responder should be asked for it instead of `certificate`. NULL: none.
+    const struct certificate *pending;
+    int64_t loaded_s;             // when it was, seconds since 1970
+    const char *problem;          // why the files as they are now are not served; NULL: they are
+    const char *staple_problem;   // why no OCSP response is stapled though one should be; NULL
+    int64_t staple_next_update_s; // of the response in service; 0: none
+    bool is_default;              // of one listener at least
+    const struct config_ocsp
+        *fetch; // of the first of its listeners with ocsp.fetch; NULL: none asks responders
 };
 
 // Reads everything that `config` names. Everything wrong goes into `report`: errors for what a configuration names itself, warnings for
@@ -49,6 +60,9 @@ struct sources_result {
 // changed is appended to `change`. Says in the log what was loaded, and once what is wrong and when it healed.
 void sources_check(struct sources *sources, const char *folder, bool force, struct change *change,
                    struct sources_result *ret);
+
+// When sources_check() is to be called although no file has changed (folder: ""), monotonic; UINT64_MAX: not at all.
+uint64_t sources_due_ns(const struct sources *sources);
 
 // Every folder whose entries matter: those of the files, of every symbolic link on their way, and of what does not exist yet the nearest
 // folder that does. Calls `each` once for each; the text lives during the call.
