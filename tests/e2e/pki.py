@@ -13,7 +13,7 @@ import ipaddress
 import os
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat, pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -38,6 +38,10 @@ def key_shared(kind):
     return key_make(kind)
 
 
+def fingerprint(der):
+    return hashlib.sha256(der).hexdigest()
+
+
 def alternative(name):
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
@@ -57,7 +61,7 @@ class Pair:
     def __init__(self, certificate, key, intermediates=()):
         self.certificate, self.key, self.intermediates = certificate, key, list(intermediates)
         self.der = certificate.public_bytes(Encoding.DER)
-        self.fingerprint = hashlib.sha256(self.der).hexdigest()
+        self.fingerprint = fingerprint(self.der)
         self.id = self.fingerprint[:16]  # as the log names it
 
     def leaf_pem(self):
@@ -237,3 +241,21 @@ class Kubernetes:
 
 
 WAYS = {"in_place": InPlace, "rename": Rename, "certbot": Certbot, "kubernetes": Kubernetes}
+
+
+class Hidden(InPlace):
+    """Written through another name in another folder, which no watch on the files' own folder sees: for HUP and `reload`."""
+
+    def __init__(self, folder, pair):
+        super().__init__(folder, pair)
+        self.names = {}
+        for kind, path in self.entry.items():
+            self.names[kind] = os.path.join(folder, "elsewhere", kind)
+            os.makedirs(os.path.dirname(self.names[kind]), exist_ok=True)
+            os.link(path, self.names[kind])
+
+    def replace(self, pair, chain=True, key=True):
+        for kind, data in (("chain", pair.chain_pem() if chain else None), ("key", pair.key_pem() if key else None)):
+            if data is not None:
+                with open(self.names[kind], "wb") as f:
+                    f.write(data)

@@ -168,6 +168,7 @@ class RawClient:
         self.messages = b""  # handshake bytes that are no whole message yet
         self.transmit = self.receive = None
         self.alpn = None
+        self.chain = []  # the server's certificates, DER
         self.tickets = []
         self.key_updates_received = []  # request_update of each
         self.extended_master_secret = False
@@ -366,6 +367,15 @@ class RawClient:
                 raise ProtocolError(f"{event[:2]} instead of handshake message {kind}")
             return event
 
+    def _chain_take(self, body):
+        at = 3 if self.version == "1.2" else 4 + body[0]
+        while at < len(body):
+            size = int.from_bytes(body[at:at + 3], "big")
+            self.chain.append(body[at + 3:at + 3 + size])
+            at += 3 + size
+            if self.version == "1.3":
+                at += 2 + int.from_bytes(body[at:at + 2], "big")
+
     def _shared_secret(self, peer):
         if self.group == "x25519":
             return self.private.exchange(x25519.X25519PublicKey.from_public_bytes(peer))
@@ -420,8 +430,10 @@ class RawClient:
         event = self._expect(ENCRYPTED_EXTENSIONS)
         self.transcript += event[3]
         self._alpn_take(self._extensions(event[2]))
-        for kind in (CERTIFICATE, CERTIFICATE_VERIFY):
-            self.transcript += self._expect(kind)[3]
+        event = self._expect(CERTIFICATE)
+        self.transcript += event[3]
+        self._chain_take(event[2])
+        self.transcript += self._expect(CERTIFICATE_VERIFY)[3]
         verify = hmac.new(server_finished_key, self._hash(), digest).digest()
         event = self._expect(FINISHED)
         if event[2] != verify:
@@ -434,7 +446,9 @@ class RawClient:
         self.receive = Direction(self.cipher, "1.3", digest, secret=self.server_secret)
 
     def _server_flight_12(self):
-        self.transcript += self._expect(CERTIFICATE)[3]
+        event = self._expect(CERTIFICATE)
+        self.transcript += event[3]
+        self._chain_take(event[2])
         event = self._expect(SERVER_KEY_EXCHANGE)
         self.transcript += event[3]
         curve, size = int.from_bytes(event[2][1:3], "big"), event[2][3]
