@@ -47,6 +47,7 @@ struct certificate {
     struct material_bytes leaf;           // DER
     struct material_bytes *intermediates; // DER, in the order they are sent, without the root
     size_t intermediate_count;
+    struct material_bytes authority; // DER: whoever issued it, also a root, which is not sent; empty when nobody knows
     struct material_bytes key; // DER, PKCS#8 PrivateKeyInfo; in secret memory
 };
 
@@ -85,6 +86,8 @@ struct loader;
 // later loads. Aborts on no memory, as all of start-up.
 struct loader *loader_create(bool may_ask);
 void loader_destroy(struct loader *loader); // NULL is accepted
+// From now on nobody is asked at the terminal: for a master that serves. What was answered stays known.
+void loader_ask_no_more(struct loader *loader);
 
 // Reads one certificate and checks that its files parse, that the key matches, that it is a kind we serve (RSA of at least 2048
 // bits, ECDSA P-256/P-384/P-521, Ed25519), in time, meant for servers (key usage, extended key usage), and its chain in order: what is
@@ -98,8 +101,8 @@ int loader_certificate(struct loader *loader, const struct config_certificate *s
 int loader_trust(struct loader *loader, const struct config_client_trust *source, struct report *report,
                  struct client_trust **ret);
 
-// Reads a file of a ticket key (48 bytes: name, AES-128, HMAC; 80 bytes: name, HMAC, AES-256: nginx's formats; or base64 of 80
-// bytes in one line, as HAProxy's) into *ret.
+// Reads a file of a ticket key into *ret: 48 bytes (name, AES-128, HMAC) or 80 (name, HMAC, AES-256) as nginx has them, or base64 of
+// 48 or 80 bytes in one line as HAProxy has them (name, AES, HMAC in both sizes). 0, or -EINVAL with a line in report.
 int loader_ticket_key(struct loader *loader, const char *path, struct config_where where,
                       struct report *report, struct ticket_key *ret);
 
@@ -110,7 +113,7 @@ int loader_staple(struct loader *loader, const struct certificate *certificate, 
 int staple_check(const struct certificate *certificate, const uint8_t *response, size_t size, int64_t now_s,
                  struct staple **ret, const char **ret_why);
 // The DER request to send to a responder for it (RFC 6960, SHA-1 issuer hashes, no nonce: RFC 5019). 0 and *ret (free()), or
-// -ENODATA when the certificate's issuer isn't in its chain.
+// -ENODATA when its issuer is not known.
 int staple_request(const struct certificate *certificate, struct material_bytes *ret);
 
 // Makes a development certificate (ECDSA P-256, 30 days, localhost, 127.0.0.1, ::1) and its authority in memory. With ca_file not

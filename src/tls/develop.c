@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The development certificate: an authority and a server certificate, made in memory for `ringbolt run` without --cert. The
 // authority's key is forgotten as soon as it has signed, so whoever trusts its certificate trusts this one server.
-#include "src/tls/material.h"
-
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <openssl/bn.h>
 #include <openssl/ec.h>
@@ -16,6 +11,11 @@
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
+
+#include "ringbolt/file.h"
+#include "ringbolt/material.h"
+#include "src/tls/certificate.h"
+#include "src/tls/private_key.h"
 
 #define VALID_S        (30L * 24 * 60 * 60)
 #define CLOCK_SKEW_S   (5L * 60)
@@ -112,67 +112,50 @@ static X509 *make_authority(EVP_PKEY *key)
 }
 
 // 0 or -errno.
-static int write_temporary(int fd, X509 *certificate)
+static int write_authority(const char *path, const X509 *authority)
 {
-    FILE *file = fdopen(fd, "w");
-    int result = 0;
-
-    if (file == NULL) {
-        result = -errno;
-        close(fd);
-        return result;
-    }
-    errno = EIO;
-    if (PEM_write_X509(file, certificate) != 1 || fflush(file) != 0 || fchmod(fd, 0644) < 0 || fsync(fd) < 0)
-        result = -errno;
-    if (fclose(file) != 0 && result == 0)
-        result = -errno;
-    return result;
-}
-
-// A reader finds the old file or the new one, never a part.
-static int write_whole(const char *path, X509 *certificate)
-{
-    struct stat facts;
-    char *temporary;
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text;
+    long size;
     int result;
-    int fd;
 
-    // Replacing /dev/null or a folder is not what anybody means.
-    if (lstat(path, &facts) == 0 && !S_ISREG(facts.st_mode))
-        return -EEXIST;
-    if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
-        return -ENOMEM;
-    fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0) {
-        result = -errno;
-        goto out;
-    }
-    result = write_temporary(fd, certificate);
-    if (result == 0 && rename(temporary, path) < 0)
-        result = -errno;
-    if (result < 0)
-        unlink(temporary);
-out:
-    free(temporary);
+    if (bio == NULL || PEM_write_bio_X509(bio, authority) != 1)
+        abort();
+    size = BIO_get_mem_data(bio, &text);
+    result = file_write(path, text, (size_t)size, 0644, FILE_REPLACE);
+    BIO_free(bio);
     return result;
 }
 
-static struct material *fill(const struct config *config, X509 *certificate, EVP_PKEY *key)
+// Through the same checks as certificates from files.
+static int take(X509 *certificate, X509 *authority, EVP_PKEY *key, struct report *report,
+                struct certificate **ret)
 {
-    struct material *material = material_create(config->listener_count);
+    const struct named_file nowhere = {.report = report, .path = "memory", .what = "development certificate"};
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+    STACK_OF(X509) *certificates = sk_X509_new_null();
+    struct material_bytes private_key = {0};
+    struct certificate_parts parts = {
+        .chain = &nowhere,
+        .key = &nowhere,
+        .certificates = certificates,
+        .private_key = &private_key,
+    };
+    struct pool *pool = pool_create();
+    int result;
 
-    for (size_t i = 0; i < config->listener_count; i++) {
-        material_listener_init(&material->listeners[i], 1);
-        X509_up_ref(certificate);
-        EVP_PKEY_up_ref(key);
-        material->listeners[i].pairs[0] = (struct material_pair){.certificate = certificate, .key = key};
-    }
-    return material;
+    if (info == NULL || certificates == NULL || private_key_take(info, &private_key) < 0 ||
+        sk_X509_push(certificates, certificate) == 0 || sk_X509_push(certificates, authority) == 0)
+        abort();
+    result = certificate_make(&parts, pool, ret);
+    pool_destroy(pool);
+    private_key_finish(&private_key);
+    sk_X509_free(certificates);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    return result;
 }
 
-int material_develop(const struct config *config, const char *ca_file, struct material **ret,
-                     struct report *report)
+int certificate_develop(const char *ca_file, struct report *report, struct certificate **ret)
 {
     EVP_PKEY *authority_key = EVP_EC_gen("P-256");
     EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -190,14 +173,15 @@ int material_develop(const struct config *config, const char *ca_file, struct ma
                    reason != NULL ? reason : "unknown error");
         goto out;
     }
-    result = ca_file != NULL ? write_whole(ca_file, authority) : 0;
+    result = ca_file != NULL ? write_authority(ca_file, authority) : 0;
     if (result < 0) {
         report_add(report, (struct config_where){0}, "cannot write the development CA to %s: %s", ca_file,
-                   result == -EEXIST ? "it is no regular file; name one that may be replaced"
-                                     : log_error_text(result));
+                   result == -EISDIR || result == -ELOOP || result == -EINVAL
+                       ? "it is no regular file; name one that may be replaced"
+                       : log_error_text(result));
         goto out;
     }
-    *ret = fill(config, certificate, key);
+    result = take(certificate, authority, key, report, ret);
 out:
     ERR_clear_error();
     X509_free(certificate);

@@ -1,25 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads certificate chains and private keys from PEM files, and says what a file is when it isn't that.
+// PEM (RFC 7468, and RFC 1421 as OpenSSL used it): a text of blocks, read one at a time.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-#include <openssl/evp.h>
-#include <openssl/x509.h>
+#include <openssl/bio.h>
 
-#include "ringbolt/config.h"
-
-// A file that the configuration names, and where complaints about it go.
-struct pem_file {
-    struct report *report;
-    struct config_where where;
-    const char *path;
+enum pem_kind {
+    PEM_OTHER,
+    PEM_CERTIFICATE,
+    PEM_CRL,
+    PEM_KEY_PKCS8,
+    PEM_KEY_PKCS1,
+    PEM_KEY_SEC1,
+    PEM_KEY_ENCRYPTED,     // EncryptedPrivateKeyInfo
+    PEM_KEY_OLD_ENCRYPTED, // PKCS#1 or SEC 1 with "Proc-Type: 4,ENCRYPTED": `header` says how
 };
 
-// Reads every certificate of the file, in its order, one or more. 0 and *ret (sk_X509_pop_free() it), or -EINVAL with a
-// line in the report.
-int pem_read_chain(const struct pem_file *pem, STACK_OF(X509) * *ret);
+struct pem_block {
+    enum pem_kind kind;
+    char *name; // "RSA PRIVATE KEY"
+    char *header;
+    unsigned char *bytes;
+    long size;
+};
 
-// Reads the first private key of the file. 0 and *ret (EVP_PKEY_free() it), or -EINVAL with a line in the report. A file that
-// others may read is warned about in the log.
-int pem_read_key(const struct pem_file *pem, EVP_PKEY **ret);
+struct pem {
+    BIO *bio;
+};
+
+// bytes[size] must stay until pem_close(). Aborts on no memory.
+void pem_open(struct pem *pem, const uint8_t *bytes, size_t size);
+void pem_close(struct pem *pem);
+
+// 1 and the next block (pem_block_finish() it); 0: no more; -EBADMSG: it is broken.
+int pem_next(struct pem *pem, struct pem_block *ret);
+void pem_block_finish(struct pem_block *block); // wipes
+
+// Is it a key, encrypted or not?
+bool pem_is_key(const struct pem_block *block);
+
+// Decrypts a block of PEM_KEY_OLD_ENCRYPTED. 0 and *ret, a block without encryption; -EKEYREJECTED: the passphrase is wrong;
+// -ENOTSUP: encrypted_why() says.
+int pem_decrypt(const struct pem_block *block, const char *phrase, size_t length, struct pem_block *ret);
+
+// Does the last block of a text that holds one have no end?
+bool pem_is_cut_off(const uint8_t *bytes, size_t size);
