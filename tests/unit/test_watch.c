@@ -109,15 +109,17 @@ static void remove_all(const char *path)
     const struct dirent *entry;
 
     while (listing != NULL && (entry = readdir(listing)) != NULL) {
-        char below[PATH_MAX];
+        char *below;
 
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
-        snprintf(below, sizeof(below), "%s/%s", path, entry->d_name);
+        if (asprintf(&below, "%s/%s", path, entry->d_name) < 0)
+            abort();
         if (entry->d_type == DT_DIR)
             remove_all(below);
         else
             unlink(below);
+        free(below);
     }
     if (listing != NULL)
         closedir(listing);
