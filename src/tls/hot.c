@@ -169,7 +169,7 @@ static bool evict(struct material *material)
     return false;
 }
 
-static void complain(struct slot *slot)
+void hot_complain(struct slot *slot)
 {
     const char *reason = ERR_reason_error_string(ERR_peek_last_error());
     char id[17];
@@ -198,7 +198,7 @@ const struct hot *hot_get(struct material *material, struct slot *slot)
     for (int i = 0; hot == NULL && i < EVICTED_FOR_ROOM && evict(material); i++)
         hot = hot_create(slot);
     if (hot == NULL) {
-        complain(slot);
+        hot_complain(slot);
         return NULL;
     }
     list_push_front(&material->hot, &hot->node);

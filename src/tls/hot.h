@@ -33,5 +33,9 @@ void hot_protect(size_t connections);
 // says once: no memory, or OpenSSL doesn't take them.
 const struct hot *hot_get(struct material *material, struct slot *slot);
 
+// Says in the log, once for each version, that it can't be used, with the reason that stands last in OpenSSL's error queue, which is empty
+// afterwards.
+void hot_complain(struct slot *slot);
+
 // Drops the slot's objects, if it has any.
 void hot_forget(struct material *material, struct slot *slot);

@@ -8,8 +8,6 @@
 #include <string.h>
 #include <time.h>
 
-#include <openssl/err.h>
-
 #include "src/tls/context.h"
 #include "src/tls/engine.h"
 #include "src/tls/hot.h"
@@ -41,8 +39,12 @@ static bool install(struct handshake *handshake, SSL *ssl, enum certificate_kind
 {
     const struct hot *hot = hot_get(handshake->context->material, slot);
 
-    if (hot == NULL || SSL_use_cert_and_key(ssl, hot->leaf, hot->key, hot->chain, 1) != 1)
+    if (hot == NULL)
         return false;
+    if (SSL_use_cert_and_key(ssl, hot->leaf, hot->key, hot->chain, 1) != 1) {
+        hot_complain(slot);
+        return false;
+    }
     handshake->shown[kind] = (struct shown){.leaf = hot->leaf, .id = slot->id, .slot = number};
     return true;
 }
@@ -69,8 +71,6 @@ static int on_certificate(SSL *ssl, void *argument)
     }
     if (!is_any)
         snprintf(handshake->failure, sizeof(handshake->failure), "no certificate can be used");
-    else
-        ERR_clear_error(); // of one that couldn't
     return is_any;
 }
 

@@ -31,7 +31,8 @@ struct trust {
     struct der *ders; // CAs, then CRLs
     size_t ca_count;
     size_t crl_count;
-    X509_STORE *store; // NULL until first used
+    X509_STORE *store; // the authorities at which a chain may end, and the lists; NULL until first used
+    STACK_OF(X509) * between; // the authorities whose issuer is one of the others
     STACK_OF(X509_NAME) * names;
 };
 
@@ -74,6 +75,16 @@ struct trust *trust_take(struct trust *trust)
     return trust;
 }
 
+static void trust_unparse(struct trust *trust)
+{
+    X509_STORE_free(trust->store);
+    sk_X509_pop_free(trust->between, X509_free);
+    sk_X509_NAME_pop_free(trust->names, X509_NAME_free);
+    trust->store = NULL;
+    trust->between = NULL;
+    trust->names = NULL;
+}
+
 void trust_give(struct trust *trust)
 {
     if (trust == NULL || --trust->uses > 0)
@@ -81,8 +92,7 @@ void trust_give(struct trust *trust)
     for (size_t i = 0; trust->ders != NULL && i < trust->ca_count + trust->crl_count; i++)
         free(trust->ders[i].data);
     free(trust->ders);
-    X509_STORE_free(trust->store);
-    sk_X509_NAME_pop_free(trust->names, X509_NAME_free);
+    trust_unparse(trust);
     free(trust);
 }
 
@@ -93,18 +103,64 @@ bool trust_is(const struct trust *trust, const uint8_t digest[32])
 
 // ---- parsed ----
 
-static bool add_ca(struct trust *trust, const struct der *der, size_t *names_size)
+static STACK_OF(X509) * parse_cas(const struct trust *trust)
 {
-    const uint8_t *data = der->data;
-    X509 *ca = d2i_X509(NULL, &data, (long)der->size);
-    X509_NAME *name = ca != NULL ? X509_NAME_dup(X509_get_subject_name(ca)) : NULL;
-    bool is_added = name != NULL && X509_STORE_add_cert(trust->store, ca) == 1;
+    STACK_OF(X509) *cas = sk_X509_new_null();
+    bool is_parsed = cas != NULL;
 
-    if (is_added)
-        *names_size += 2 + (size_t)i2d_X509_NAME(name, NULL);
-    if (!is_added || sk_X509_NAME_push(trust->names, name) == 0)
-        X509_NAME_free(name);
-    X509_free(ca);
+    for (size_t i = 0; is_parsed && i < trust->ca_count; i++) {
+        const uint8_t *data = trust->ders[i].data;
+        X509 *ca = d2i_X509(NULL, &data, (long)trust->ders[i].size);
+
+        is_parsed = ca != NULL && sk_X509_push(cas, ca) > 0;
+        if (!is_parsed)
+            X509_free(ca);
+    }
+    if (is_parsed)
+        return cas;
+    sk_X509_pop_free(cas, X509_free);
+    return NULL;
+}
+
+// Whether the issuer of `ca` is another one of them.
+static bool is_between(X509 *ca, STACK_OF(X509) * cas)
+{
+    bool is_found = false;
+
+    if (X509_check_issued(ca, ca) == X509_V_OK)
+        return false;
+    for (int i = 0; i < sk_X509_num(cas) && !is_found; i++) {
+        X509 *issuer = sk_X509_value(cas, i);
+
+        is_found = issuer != ca && X509_check_issued(issuer, ca) == X509_V_OK &&
+                   X509_verify(ca, X509_get0_pubkey(issuer)) == 1;
+    }
+    ERR_clear_error();
+    return is_found;
+}
+
+// An authority need not be a root: who names an intermediate one trusts it. But if its issuer is named too, chains go on to
+// that one, or the intermediate one could not be found on its issuer's revocation list.
+static bool add_cas(struct trust *trust, STACK_OF(X509) * cas)
+{
+    size_t names_size = 0;
+    bool is_added = true;
+
+    for (int i = 0; is_added && i < sk_X509_num(cas); i++) {
+        X509 *ca = sk_X509_value(cas, i);
+        X509_NAME *name = X509_NAME_dup(X509_get_subject_name(ca));
+
+        is_added = name != NULL && sk_X509_NAME_push(trust->names, name) > 0;
+        if (!is_added)
+            X509_NAME_free(name);
+        else if (is_between(ca, cas))
+            is_added = X509_add_cert(trust->between, ca, X509_ADD_FLAG_UP_REF) == 1;
+        else
+            is_added = X509_STORE_add_cert(trust->store, ca) == 1;
+        names_size += is_added ? 2 + (size_t)i2d_X509_NAME(name, NULL) : 0;
+    }
+    while (names_size > NAMES_SIZE_MAX && sk_X509_NAME_num(trust->names) > 0)
+        X509_NAME_free(sk_X509_NAME_pop(trust->names));
     return is_added;
 }
 
@@ -121,35 +177,27 @@ static bool add_crl(struct trust *trust, const struct der *der)
 // The loader has seen all of it parse, so what doesn't here is lack of memory; then nothing is kept.
 static bool trust_parse(struct trust *trust)
 {
-    // An authority need not be a root: who names an intermediate one trusts it.
     unsigned long flags = X509_V_FLAG_PARTIAL_CHAIN;
-    size_t names_size = 0;
+    STACK_OF(X509) * cas;
     bool is_parsed;
 
     if (trust->store != NULL)
         return true;
+    cas = parse_cas(trust);
     trust->store = X509_STORE_new();
+    trust->between = sk_X509_new_null();
     trust->names = sk_X509_NAME_new_null();
-    is_parsed = trust->store != NULL && trust->names != NULL;
-    for (size_t i = 0; is_parsed && i < trust->ca_count; i++)
-        is_parsed = add_ca(trust, &trust->ders[i], &names_size);
+    is_parsed = cas != NULL && trust->store != NULL && trust->between != NULL && trust->names != NULL &&
+                add_cas(trust, cas);
     for (size_t i = 0; is_parsed && i < trust->crl_count; i++)
         is_parsed = add_crl(trust, &trust->ders[trust->ca_count + i]);
     if (trust->crl_count > 0)
         flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
     is_parsed = is_parsed && X509_STORE_set_flags(trust->store, flags) == 1;
-    if (is_parsed && names_size > NAMES_SIZE_MAX) {
-        sk_X509_NAME_pop_free(trust->names, X509_NAME_free);
-        trust->names = sk_X509_NAME_new_null();
-        is_parsed = trust->names != NULL;
-    }
-    if (is_parsed)
-        return true;
-    X509_STORE_free(trust->store);
-    sk_X509_NAME_pop_free(trust->names, X509_NAME_free);
-    trust->store = NULL;
-    trust->names = NULL;
-    return false;
+    if (!is_parsed)
+        trust_unparse(trust);
+    sk_X509_pop_free(cas, X509_free);
+    return is_parsed;
 }
 
 // ---- words ----
@@ -213,6 +261,29 @@ static bool is_forgiven(X509_STORE_CTX *check)
            depth == sk_X509_num(X509_STORE_CTX_get0_chain(check)) - 1;
 }
 
+// Lends the check the authorities in between, as if the client had sent them.
+static int on_check(X509_STORE_CTX *check, void *argument)
+{
+    const struct trust *trust = argument;
+    STACK_OF(X509) *sent = X509_STORE_CTX_get0_untrusted(check);
+    STACK_OF(X509) * untrusted;
+    int result;
+
+    if (sk_X509_num(trust->between) == 0)
+        return X509_verify_cert(check);
+    untrusted = sent != NULL ? sk_X509_dup(sent) : sk_X509_new_null();
+    if (untrusted == NULL || X509_add_certs(untrusted, trust->between, X509_ADD_FLAG_DEFAULT) != 1) {
+        sk_X509_free(untrusted);
+        X509_STORE_CTX_set_error(check, X509_V_ERR_OUT_OF_MEM);
+        return 0;
+    }
+    X509_STORE_CTX_set0_untrusted(check, untrusted);
+    result = X509_verify_cert(check);
+    X509_STORE_CTX_set0_untrusted(check, sent);
+    sk_X509_free(untrusted);
+    return result;
+}
+
 static int on_verify(int is_good, X509_STORE_CTX *check)
 {
     const SSL *ssl = X509_STORE_CTX_get_ex_data(check, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -238,7 +309,7 @@ static int on_verify(int is_good, X509_STORE_CTX *check)
     } else {
         print_name(X509_get_subject_name(wrong), authority, sizeof(authority));
         snprintf(handshake->failure, sizeof(handshake->failure),
-                 "client certificate refused: %s (%s, by its authority %s)", words, subject, authority);
+                 "client certificate refused: %s (%s, through %s)", words, subject, authority);
     }
     return 0;
 }
@@ -287,6 +358,7 @@ int verify_trust(SSL_CTX *ssl, const struct config_client_trust *config, struct 
         if (none == NULL)
             return -ENOMEM;
         SSL_CTX_set_cert_store(ssl, none);
+        SSL_CTX_set_cert_verify_callback(ssl, NULL, NULL);
         return bind_tickets(ssl, config, NULL) ? 0 : -ENOMEM;
     }
     names = trust_parse(trust) ? SSL_dup_CA_list(trust->names) : NULL;
@@ -296,6 +368,7 @@ int verify_trust(SSL_CTX *ssl, const struct config_client_trust *config, struct 
         return -ENOMEM;
     }
     SSL_CTX_set1_cert_store(ssl, trust->store);
+    SSL_CTX_set_cert_verify_callback(ssl, on_check, trust);
     SSL_CTX_set_client_CA_list(ssl, names); // owns them from here on
     return 0;
 }

@@ -24,7 +24,8 @@ bool trust_is(const struct trust *trust, const uint8_t digest[32]); // false for
 void verify_configure(SSL_CTX *ssl, const struct config_client_trust *config);
 
 // Makes an SSL_CTX check against `trust` (NULL: against nothing, so that all clients are refused who show a certificate) from the next
-// check on, and binds the tickets of later handshakes to it and to how it is asked for. 0, or -ENOMEM with the SSL_CTX as it was.
+// check on, and binds the tickets of later handshakes to it and to how it is asked for. The trust must live until the next call or the end of the SSL_CTX. 0, or
+// -ENOMEM with the SSL_CTX as it was.
 int verify_trust(SSL_CTX *ssl, const struct config_client_trust *config, struct trust *trust);
 
 // The client's subject (RFC 2253, ASCII, "..." at its end if it is cut off) and SHA-256 fingerprint in hexadecimal (65 bytes).
