@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "ringbolt/config.h"
 #include "ringbolt/control.h"
 #include "ringbolt/log.h"
+#include "ringbolt/pki.h"
 #include "src/cli/cli.h"
 
 #define MEMORY_PER_WORKER (UINT64_C(1) << 20) // what config.h promises of limits.memory
@@ -121,6 +123,8 @@ int main(int argc, char **argv)
 
     hold_standard_descriptors();
     (void)signal(SIGPIPE, SIG_IGN); // a reader who goes away is a write error
+    if (argc > 1 && strcmp(argv[1], "pki") == 0)
+        return cli_finish((enum cli_status)pki_main(argc - 1, argv + 1));
     status = cli_parse(argc, argv, &options);
     if (status != CLI_OK)
         return status;

@@ -94,7 +94,7 @@ static const struct {
     {"certificates", CLI_CERTIFICATES, ":s:c:h", call_options},
 };
 
-static const char *const reserved[] = {"status", "connections", "upgrade", "top", "pki"};
+static const char *const reserved[] = {"status", "connections", "upgrade", "top"};
 
 static enum cli_status wrong(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
