@@ -16,9 +16,10 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 
-#define CLIENTS_MAX        16
-#define CLIENT_PATIENCE_S  5 // for the whole request, and for each piece of the answer
-#define WORKERS_PATIENCE_S 10
+#define CLIENTS_MAX 16
+
+uint64_t admin_client_patience_ns = 5 * CLOCK_NS_PER_S;
+uint64_t admin_workers_patience_ns = 10 * CLOCK_NS_PER_S;
 
 struct admin {
     struct master *master;
@@ -75,8 +76,7 @@ static void client_destroy(struct admin_client *client)
 
 static void client_set_patience(struct admin_client *client)
 {
-    loop_timer_set(client->admin->master->loop, &client->patience,
-                   clock_now_ns() + CLIENT_PATIENCE_S * CLOCK_NS_PER_S);
+    loop_timer_set(client->admin->master->loop, &client->patience, clock_now_ns() + admin_client_patience_ns);
 }
 
 // ---- the answer ----
@@ -142,10 +142,10 @@ static void workers_have_acted(void *owner, unsigned late, unsigned first_late)
     client->result = NULL;
     if (late > 0) {
         snprintf(text, sizeof(text),
-                 late == 1 ? "worker %u has not acted within %u s; the log will say what becomes of it"
-                           : "worker %u and others have not acted within %u s; the log will say what becomes "
+                 late == 1 ? "worker %u has not acted within %g s; the log will say what becomes of it"
+                           : "worker %u and others have not acted within %g s; the log will say what becomes "
                              "of them",
-                 first_late, WORKERS_PATIENCE_S);
+                 first_late, (double)admin_workers_patience_ns / (double)CLOCK_NS_PER_S);
         (void)json_object_set_new(result, "ok", json_false());
         (void)json_object_set_new(result, "error", json_string(text));
     }
@@ -163,7 +163,7 @@ void admin_wait(struct master *master, struct admin_client *client, json_t *resu
     loop_timer_stop(&client->patience);
     // Nothing more is read; only that it hangs up is heard.
     (void)loop_events(master->loop, &client->watch, 0);
-    messages_wait(master, &client->waiter, WORKERS_PATIENCE_S * CLOCK_NS_PER_S, workers_have_acted, client);
+    messages_wait(master, &client->waiter, admin_workers_patience_ns, workers_have_acted, client);
 }
 
 // ---- the request ----
@@ -223,7 +223,8 @@ static void patience_is_over(void *owner)
     struct admin_client *client = owner;
 
     if (client->state == ADMIN_ASKING)
-        admin_refuse(client, "no whole request within %d s; end it with a newline", CLIENT_PATIENCE_S);
+        admin_refuse(client, "no whole request within %g s; end it with a newline",
+                     (double)admin_client_patience_ns / (double)CLOCK_NS_PER_S);
     else
         client_destroy(client);
 }

@@ -14,6 +14,11 @@ struct master;
 struct admin;
 struct admin_client;
 
+// How long a client may take for its request, and for each piece of the answer that it reads (5 s); how long an answer waits for
+// the workers (10 s). Tests have other patience.
+extern uint64_t admin_client_patience_ns;
+extern uint64_t admin_workers_patience_ns;
+
 // Listens at config->admin.socket. 0 and master->admin (NULL when there is none to be had, or it was nobody's wish: a warning), or -errno
 // with the reason and the cure in the log.
 int admin_open(struct master *master);

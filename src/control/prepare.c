@@ -81,22 +81,23 @@ static bool is_development(const struct config *config)
 int control_load(struct control *control, const struct control_options *options, struct report *report)
 {
     struct certificate *develop = NULL;
-    bool is_wrong;
+    // All that is wrong in one run.
+    bool is_wrong = tls_check(options->config, report) < 0;
     int error = 0;
 
     control->config = options->config;
     control->loader = loader_create(options->may_ask);
-    // All that is wrong in one run.
-    is_wrong = tls_check(options->config, report) < 0;
     if (is_development(options->config))
         error = certificate_develop(options->develop_ca, report, &develop);
     if (error == 0)
         error = sources_load(options->config, control->loader, develop, options->is_check, report,
                              &control->sources);
-    if (error == 0 && develop)
+    if (error < 0 || is_wrong)
+        return -EINVAL;
+    if (develop)
         log_warning("development certificate: made just now, for localhost only, trusted by nobody",
                     log_text("ca", options->develop_ca), log_text("cure", "--cert CHAIN.pem --key KEY.pem"));
-    return error;
+    return 0;
 }
 
 // ---- account ----

@@ -1,363 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The master with workers that do what a test tells them. Each test runs control_run() in a child and reads its log
-// from a pipe; the end of file on that pipe shows that the last worker is gone too.
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <pwd.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
-
-#include "ringbolt/clock.h"
-#include "ringbolt/control.h"
-#include "ringbolt/log.h"
-#include "ringbolt/ring.h"
-#include "ringbolt/worker.h"
-
-#define PATIENCE_MS   60000 // only a broken test waits that long
-#define LISTENERS_MAX 3
-
-// ---- what the library would bring: the linker takes these, because it meets them first ----
-
-static enum {
-    WORKER_OBEYS,
-    WORKER_CLINGS,  // ends on WORKER_STOP only, and claims three connections
-    WORKER_DEAF,    // ends on nothing
-    WORKER_FAILS,   // is never ready
-    WORKER_CRASHES, // is ready and dies of it
-    WORKER_SERVES   // obeys, and tells clients its number
-} behaviour;
-static int ring_error;
-static int ktls_error;
-static int ktls12_error; // of TLS 1.2, transmit
-
-// Listening sockets that this process holds.
-static int count_listening(void)
-{
-    int count = 0;
-
-    for (int fd = 0; fd < 1024; fd++) {
-        int is_listening = 0;
-        socklen_t length = sizeof(is_listening);
-
-        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &length) == 0)
-            count += is_listening;
-    }
-    return count;
-}
-
-// What the master made of a worker before it became one.
-static void say_surroundings(const struct worker_setup *setup)
-{
-    struct sockaddr_in6 address = {0};
-    socklen_t length = sizeof(address);
-    sigset_t blocked;
-    int blocked_count = 0;
-    int death_signal = 0;
-
-    (void)getsockname(setup->listeners[0], (struct sockaddr *)&address, &length);
-    sigprocmask(SIG_BLOCK, NULL, &blocked);
-    for (int number = 1; number < NSIG; number++)
-        blocked_count += sigismember(&blocked, number) == 1;
-    prctl(PR_GET_PDEATHSIG, &death_signal);
-    log_info("fake", log_integer("own_pid", getpid()), log_integer("port", ntohs(address.sin6_port)),
-             log_integer("listening", count_listening()), log_integer("blocked", blocked_count),
-             log_integer("death_signal", death_signal), log_integer("uid", setup->uid),
-             log_integer("gid", setup->gid));
-}
-
-int worker_run(const struct worker_setup *setup)
-{
-    struct worker_counters *own = &setup->counters[setup->index];
-    const char ready = WORKER_READY;
-    bool is_first = atomic_fetch_add(&own->connections_total, 1) == 0;
-    bool accepts =
-        !is_first || behaviour == WORKER_SERVES; // else clients wait in the queue for a replacement
-
-    if (behaviour == WORKER_FAILS && setup->index == setup->config->workers - 1)
-        return 1;
-    say_surroundings(setup);
-    if (behaviour == WORKER_CLINGS || behaviour == WORKER_CRASHES)
-        atomic_store(&own->connections_live, 3);
-    if (send(setup->channel, &ready, 1, MSG_NOSIGNAL) != 1)
-        return 1;
-    if (behaviour == WORKER_CRASHES)
-        return 7;
-    for (;;) {
-        struct pollfd polls[] = {{.fd = setup->channel, .events = POLLIN},
-                                 {.fd = accepts ? setup->listeners[0] : -1, .events = POLLIN}};
-        char message;
-
-        if (poll(polls, 2, -1) < 0)
-            return 1;
-        if (polls[1].revents) {
-            char number = (char)('0' + setup->index);
-            int client = accept(setup->listeners[0], NULL, NULL);
-
-            if (client >= 0 && write(client, &number, 1) == 1)
-                close(client);
-        }
-        if (!polls[0].revents)
-            continue;
-        if (recv(setup->channel, &message, 1, 0) <= 0)
-            return 1;
-        log_info(message == WORKER_DRAIN ? "fake drains" : "fake stops");
-        if (behaviour == WORKER_OBEYS || behaviour == WORKER_SERVES ||
-            (behaviour == WORKER_CLINGS && message == WORKER_STOP))
-            return 0;
-    }
-}
-
-void ring_probe(struct ring_probe *ret)
-{
-    *ret = (struct ring_probe){.error = ring_error, .why = "kernel.io_uring_disabled must be 0"};
-}
-
-int record_kernel_probe(struct record_probe *ret)
-{
-    *ret = (struct record_probe){.attach_error = ktls_error};
-    ret->error[1][RECORD_CHACHA20_POLY1305][RECORD_RECEIVE] = -ENOENT;
-    for (int cipher = 0; cipher < RECORD_CIPHER_COUNT; cipher++)
-        ret->error[0][cipher][RECORD_TRANSMIT] = ktls12_error;
-    return 0;
-}
-
-// ---- a configuration ----
-
-static struct config config;
-static struct config_listener listeners[LISTENERS_MAX];
-static char folder[64];
-static char path[128];
-
-static void add_listener(struct config_address address)
-{
-    struct config_listener *listener = &listeners[config.listener_count++];
-
-    *listener = (struct config_listener){
-        .name = address.text,
-        .address = address,
-        .tls = {.version_min = CONFIG_TLS12, .version_max = CONFIG_TLS13},
-    };
-}
-
-// HOST, [V6] or `*`, and a port behind a colon.
-static void add_tcp(const char *text)
-{
-    struct config_address address = {.text = strdup(text)};
-    char host[64];
-    const char *colon = strrchr(text, ':');
-    in_port_t port = htons((uint16_t)atoi(colon + 1));
-
-    snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
-    if (host[0] == '*' || host[0] == '[') {
-        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&address.socket;
-
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = port;
-        host[strlen(host) - 1] = '\0';
-        if (host[0] == '[')
-            assert_int_equal(inet_pton(AF_INET6, host + 1, &in6->sin6_addr), 1);
-        address.length = sizeof(*in6);
-    } else {
-        struct sockaddr_in *in = (struct sockaddr_in *)&address.socket;
-
-        in->sin_family = AF_INET;
-        in->sin_port = port;
-        assert_int_equal(inet_pton(AF_INET, host, &in->sin_addr), 1);
-        address.length = sizeof(*in);
-    }
-    add_listener(address);
-}
-
-static struct sockaddr_un unix_address(void)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    return address;
-}
-
-static void add_unix(void)
-{
-    struct config_address address = {.length = sizeof(struct sockaddr_un)};
-    struct sockaddr_un un = unix_address();
-
-    memcpy(&address.socket, &un, sizeof(un));
-    assert_true(asprintf(&address.text, "unix:%s", path) > 0);
-    add_listener(address);
-}
-
-// ---- a master in a child ----
-
-struct master {
-    pid_t pid; // 0: none
-    int log;
-    size_t length;
-    size_t position; // behind the line that was expected last
-    char text[65536];
-};
-
-static struct master first;
-static struct master second;
-static uid_t master_user;          // 0: stay who we are
-static struct rlimit master_limit; // of descriptors; rlim_max 0: as it is
-
-// In the child: without the privileges that a test must not have.
-static void become(uid_t uid)
-{
-    if (master_limit.rlim_max != 0 && setrlimit(RLIMIT_NOFILE, &master_limit) < 0)
-        _exit(99);
-    if (uid != 0 && (setgroups(0, NULL) < 0 || setgid(uid) < 0 || setuid(uid) < 0))
-        _exit(99);
-}
-
-static void start(struct master *master)
-{
-    int fds[2];
-
-    fflush(NULL); // exit(), for the leak checker's sake, would write it again
-    master->length = master->position = 0;
-    master->text[0] = '\0';
-    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-    master->pid = fork();
-    assert_true(master->pid >= 0);
-    if (master->pid == 0) {
-        (void)setpgid(0, 0);
-        log_setup(LOG_TEXT, LOG_INFO, fds[1]);
-        become(master_user);
-        exit(control_run(&config, NULL));
-    }
-    close(fds[1]);
-    master->log = fds[0];
-}
-
-// Reads more of the log. False at its end.
-static bool read_log(struct master *master)
-{
-    struct pollfd polled = {.fd = master->log, .events = POLLIN};
-    ssize_t length;
-
-    assert_int_equal(poll(&polled, 1, PATIENCE_MS), 1);
-    length = read(master->log, master->text + master->length, sizeof(master->text) - 1 - master->length);
-    assert_true(length >= 0);
-    master->length += (size_t)length;
-    master->text[master->length] = '\0';
-    return length > 0;
-}
-
-// Waits for the next line that holds `words`. The line, until the next call.
-static const char *expect(struct master *master, const char *words)
-{
-    static char line[LOG_LINE_MAX + 1];
-
-    for (;;) {
-        char *from = master->text + master->position;
-        char *end;
-
-        while ((end = strchr(from, '\n'))) {
-            snprintf(line, sizeof(line), "%.*s", (int)(end - from), from);
-            from = end + 1;
-            if (strstr(line, words)) {
-                master->position = (size_t)(from - master->text);
-                return line;
-            }
-        }
-        if (!read_log(master))
-            fail_msg("the log has no further line with `%s`:\n%s", words, master->text);
-    }
-}
-
-// Waits for the master's and every worker's end. The exit status.
-static int end(struct master *master)
-{
-    int status;
-
-    while (read_log(master))
-        ;
-    close(master->log);
-    assert_int_equal(waitpid(master->pid, &status, 0), master->pid);
-    master->pid = 0;
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
-static void signal_master(struct master *master, int number)
-{
-    assert_int_equal(kill(master->pid, number), 0);
-}
-
-static long number_in(const char *line, const char *key)
-{
-    const char *found = strstr(line, key);
-
-    assert_non_null(found);
-    return strtol(found + strlen(key), NULL, 10);
-}
-
-static int ready_port(const char *line)
-{
-    const char *found = strstr(line, " workers=");
-
-    assert_non_null(found);
-    while (found[-1] != ':')
-        found--;
-    return atoi(found);
-}
-
-static int set_up(void **unused)
-{
-    (void)unused;
-    config = (struct config){
-        .file = (char *)"test.yaml",
-        .workers = 2,
-        .shutdown_timeout_ns = 3600 * CLOCK_NS_PER_S,
-        .limits = {.connections = 10},
-        .listeners = listeners,
-    };
-    behaviour = WORKER_OBEYS;
-    ring_error = 0;
-    ktls_error = -ENOENT;
-    ktls12_error = 0;
-    master_user = 0;
-    master_limit = (struct rlimit){0};
-    strcpy(folder, "/tmp/ringbolt-control-XXXXXX");
-    if (!mkdtemp(folder))
-        return -1;
-    snprintf(path, sizeof(path), "%s/socket", folder);
-    return 0;
-}
-
-static int tear_down(void **unused)
-{
-    (void)unused;
-    for (struct master *master = &first; master; master = master == &first ? &second : NULL) {
-        if (master->pid <= 0)
-            continue;
-        kill(master->pid, SIGKILL); // the workers follow: PR_SET_PDEATHSIG
-        waitpid(master->pid, NULL, 0);
-        close(master->log);
-        master->pid = 0;
-    }
-    for (size_t i = 0; i < config.listener_count; i++)
-        free(listeners[i].address.text);
-    (void)unlink(path);
-    return rmdir(folder);
-}
+// The master's life: addresses, workers that start, die and are replaced, the ways to end.
+#include "master.h"
 
 // ---- clients ----
 
@@ -478,7 +121,8 @@ static void surroundings_of_a_worker(void **unused)
     for (unsigned i = 0; i < config.workers; i++) {
         const char *line = expect(&first, " fake ");
 
-        assert_int_equal(number_in(line, " listening="), 2); // its own, not the others'
+        assert_int_equal(number_in(line, " listening="), 2);    // its own, not the others'
+        assert_int_equal(number_in(line, " open="), 3 + 1 + 2); // with the channel, and nothing else
         assert_int_equal(number_in(line, " blocked="), 0);
         assert_int_equal(number_in(line, " death_signal="), SIGKILL);
         assert_int_equal(number_in(line, " uid="), geteuid() != 0 ? (uid_t)-1 : entry->pw_uid);
@@ -879,14 +523,12 @@ static void signal_to_the_whole_group(void **unused)
     assert_null(strstr(first.text, "died"));
 }
 
-static void hup_and_usr2_are_ignored(void **unused)
+static void usr2_is_ignored(void **unused)
 {
     (void)unused;
     add_tcp("127.0.0.1:0");
     start(&first);
     expect(&first, " ready ");
-    signal_master(&first, SIGHUP);
-    expect(&first, " warning HUP is ignored");
     signal_master(&first, SIGUSR2);
     expect(&first, " warning USR2 is ignored");
     signal_master(&first, SIGTERM);
@@ -976,8 +618,6 @@ static void unix_other_file(void **unused)
     assert_int_equal(access(path, F_OK), 0);
 }
 
-#define test_of(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1004,7 +644,7 @@ int main(void)
         test_of(int_stops),
         test_of(deaf_worker_is_killed),
         test_of(signal_to_the_whole_group),
-        test_of(hup_and_usr2_are_ignored),
+        test_of(usr2_is_ignored),
         test_of(workers_follow_a_killed_master),
         test_of(unix_stale_file),
         test_of(unix_in_use),
