@@ -216,7 +216,7 @@ static void flood_of_commands(void **unused)
     config.workers = 1;
     behaviour = WORKER_STUCK;
     start_with_admin(&first);
-    for (unsigned i = 0; i < 600 && !strstr(first.text, " error worker killed "); i++) { // two messages each
+    for (unsigned i = 0; i < 4000 && !strstr(first.text, " error worker killed "); i++) { // two messages each
         int fd = connect_raw();
 
         send_raw(fd, request, sizeof(request) - 1);

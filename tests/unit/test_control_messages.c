@@ -118,7 +118,7 @@ static void stuck_worker_blocks_nobody(void **unused)
     end_by_term();
 }
 
-// All that waits for a worker is taken in order once it reads again.
+// All that waits for a worker, more than its channel holds, is taken in order once it reads again.
 static void slow_worker_gets_everything(void **unused)
 {
     pid_t worker;
@@ -130,12 +130,12 @@ static void slow_worker_gets_everything(void **unused)
     worker = (pid_t)number_in(expect(&first, " fake "), " own_pid=");
     expect(&first, " ready ");
     assert_int_equal(kill(worker, SIGSTOP), 0);
-    for (unsigned i = 0; i < 100; i++) {
+    for (unsigned i = 0; i < 700; i++) {
         reload_with_change();
         expect(&first, " info reloaded changed=1 ");
     }
     assert_int_equal(kill(worker, SIGCONT), 0);
-    for (unsigned i = 1; i <= 100; i++)
+    for (unsigned i = 1; i <= 700; i++)
         assert_int_equal(number_in(expect(&first, " fake applied "), " sequence="), i);
     end_by_term();
 }
