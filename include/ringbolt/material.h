@@ -166,7 +166,11 @@ struct material;
 struct material *material_create(size_t listener_count);
 void material_destroy(struct material *material); // NULL is accepted; wipes
 
-// Applies a change, all of it or, when the bytes are not a change, nothing: -EBADMSG; -ENOMEM leaves what was applied so far.
+// Applies a change, all of it or, when the bytes are not a change, nothing: -EBADMSG; -ENOMEM leaves what was applied so far. Handshakes
+// under way end with the certificate that they began with. A new certificate in a slot has no staple until it gets one of its own; the same
+// one again, under other names or places, keeps what it has. What is served again is no longer retired. Each element costs what
+// it names, however much else there is; a certificate takes its DER, its key, and about half a kilobyte: measured with one shared
+// intermediate, 1.2 KB (ECDSA P-256) and 2.5 KB (RSA of 2048 bits).
 int material_apply(struct material *material, const uint8_t *data, size_t size);
 
 // For a process that was just forked: locks the secrets into memory again (mlock(2) is not inherited).

@@ -48,24 +48,31 @@ static const char *const key_types[CERTIFICATE_KINDS] = {
     [CERTIFICATE_EDDSA] = "ED25519",
 };
 
+static EVP_PKEY *decode(struct decoder *decoder, const char *type, const uint8_t *der, size_t size)
+{
+    decoder->decoded = NULL;
+    if (decoder->context == NULL)
+        decoder->context = OSSL_DECODER_CTX_new_for_pkey(&decoder->decoded, "DER", "PrivateKeyInfo", type,
+                                                         EVP_PKEY_KEYPAIR, NULL, NULL);
+    if (decoder->context != NULL && OSSL_DECODER_from_data(decoder->context, &der, &size) == 1)
+        return decoder->decoded;
+    OSSL_DECODER_CTX_free(decoder->context); // whatever state it is in
+    decoder->context = NULL;
+    EVP_PKEY_free(decoder->decoded);
+    return NULL;
+}
+
 static EVP_PKEY *key_parse(enum certificate_kind kind, const uint8_t *der, size_t size)
 {
     static struct decoder decoders[CERTIFICATE_KINDS]; // one thread; they live as long as the process
     struct decoder *decoder = &decoders[kind];
+    bool was_used = decoder->context != NULL;
+    EVP_PKEY *key = decode(decoder, key_types[kind], der, size);
 
-    decoder->decoded = NULL;
-    if (decoder->context == NULL)
-        decoder->context = OSSL_DECODER_CTX_new_for_pkey(&decoder->decoded, "DER", "PrivateKeyInfo",
-                                                         key_types[kind], EVP_PKEY_KEYPAIR, NULL, NULL);
-    if (decoder->context == NULL)
-        return NULL;
-    if (OSSL_DECODER_from_data(decoder->context, &der, &size) != 1) {
-        OSSL_DECODER_CTX_free(decoder->context); // whatever state it is in
-        decoder->context = NULL;
-        EVP_PKEY_free(decoder->decoded);
-        return NULL;
-    }
-    return decoder->decoded;
+    // OpenSSL doesn't promise that a context can be used again.
+    if (key == NULL && was_used)
+        key = decode(decoder, key_types[kind], der, size);
+    return key;
 }
 
 // ---- certificates ----
