@@ -369,9 +369,8 @@ int main(void)
         cmocka_unit_test(test_shared_keys), cmocka_unit_test(test_rotated_keys),
         cmocka_unit_test(test_no_keys),     cmocka_unit_test(test_damaged_tickets),
         cmocka_unit_test(test_retired),     cmocka_unit_test(test_retired_behind_a_resumption),
-        cmocka_unit_test(test_lifetime),
-        cmocka_unit_test(test_lifetime_of_a_chain),    cmocka_unit_test(test_other_names),
-        cmocka_unit_test(test_strict),
+        cmocka_unit_test(test_lifetime),    cmocka_unit_test(test_lifetime_of_a_chain),
+        cmocka_unit_test(test_other_names), cmocka_unit_test(test_strict),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
