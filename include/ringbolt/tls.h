@@ -36,6 +36,11 @@ struct tls_context_options {
 int tls_context_create(const struct tls_context_options *options, struct tls_context **ret);
 void tls_context_destroy(struct tls_context *context);
 
+// Sets up protected memory for the private keys that this process will use, and for the ephemeral ones of so many handshakes at once: locked
+// if the limit allows it, left out of core dumps, wiped. For a worker while it is still privileged: the lock stays. Contexts do it otherwise,
+// with limits.connections. Best effort; a second call does nothing.
+void tls_protect_keys(size_t connections);
+
 // Says what of the configuration this OpenSSL can't do: warns of groups that were chosen and are left out. 0, or -EINVAL when nothing is
 // left to serve with (an error in report), or -ENOMEM. For the master, once; contexts leave groups out in silence.
 int tls_check(const struct config *config, struct report *report);

@@ -14,7 +14,6 @@
 
 #include "ringbolt/log.h"
 #include "src/tls/engine.h"
-#include "src/tls/hot.h"
 #include "src/tls/material.h"
 #include "src/tls/serving.h"
 #include "src/tls/tickets.h"
@@ -195,7 +194,7 @@ int tls_context_create(const struct tls_context_options *options, struct tls_con
         context->material = options->material;
         context->is_strict = listening->tls.strict_sni;
         context->keylog = options->keylog;
-        hot_protect(options->config->limits.connections);
+        tls_protect_keys(options->config->limits.connections);
         if (set_up(context, options->config)) {
             ERR_clear_error(); // of groups that this OpenSSL may not have
             *ret = context;

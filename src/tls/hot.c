@@ -12,6 +12,7 @@
 #include <openssl/err.h>
 
 #include "ringbolt/log.h"
+#include "ringbolt/tls.h"
 
 // Of the secure heap: the largest keys take 4 KB each (RSA of 8192 bits), an ephemeral key of a handshake 128 bytes.
 #define KEYS_SIZE      ((size_t)4 * 1024 * 1024)
@@ -21,7 +22,8 @@
 
 #define EVICTED_FOR_ROOM 8
 
-void hot_protect(size_t connections)
+// OpenSSL fails when its secure heap is full, so that there is room for all.
+void tls_protect_keys(size_t connections)
 {
     size_t needed = KEYS_SIZE + (connections < PROTECTED_MAX / EPHEMERAL_SIZE ? connections * EPHEMERAL_SIZE
                                                                               : PROTECTED_MAX);

@@ -25,10 +25,6 @@ struct hot {
     STACK_OF(X509) * chain; // NULL without intermediates
 };
 
-// Sets OpenSSL's secure heap up for this process, unless it is already, with room for the keys here and the ephemeral ones of
-// so many handshakes at once: when it is full, OpenSSL fails. Best effort.
-void hot_protect(size_t connections);
-
 // The slot's objects, owned by the cache: whoever keeps one takes a reference. NULL when they can't be made, which the log
 // says once: no memory, or OpenSSL doesn't take them.
 const struct hot *hot_get(struct material *material, struct slot *slot);

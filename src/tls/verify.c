@@ -240,13 +240,11 @@ static const char *verdict_text(int error)
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-        return "no authority of ours issued it";
+        return "issuer not trusted";
     case X509_V_ERR_UNABLE_TO_GET_CRL:
         return "no revocation list of its issuer";
     case X509_V_ERR_CRL_HAS_EXPIRED:
         return "revocation list out of date";
-    case X509_V_ERR_INVALID_PURPOSE:
-        return "not meant for clients";
     default:
         return NULL;
     }

@@ -43,13 +43,15 @@ static void test_refused(void **state)
             int alert;
             const char *words;
         } cases[] = {
-            {{"x", pki.stranger, pki.stranger_key}, 48, "no authority of ours issued it (CN=x)"},
-            {{"x", NULL, NULL}, 48, "no authority of ours issued it (CN=x)"},
+            {{"x", pki.stranger, pki.stranger_key}, 48, "issuer not trusted (CN=x)"},
+            {{"x", NULL, NULL}, 48, "issuer not trusted (CN=x)"},
             {{"x", pki.sub, pki.sub_key, .from_s = -7200, .until_s = -3600},
              45,
              "certificate has expired (CN=x)"},
             {{"x", pki.sub, pki.sub_key, .from_s = 3600}, 42, "certificate is not yet valid (CN=x)"},
-            {{"x", pki.sub, pki.sub_key, .purpose = "serverAuth"}, 43, "not meant for clients (CN=x)"},
+            {{"x", pki.sub, pki.sub_key, .purpose = "serverAuth"},
+             43,
+             "unsuitable certificate purpose (CN=x)"},
             {{"x", pki.sub, pki.stranger_key}, 51, "certificate signature failure (CN=x)"},
         };
         struct server server;
@@ -120,15 +122,13 @@ static void test_no_trust_yet(void **state)
         struct server server;
 
         start(&server, CONFIG_CLIENT_AUTH_REQUIRED);
-        assert_turned_away(
-            &server, version, client_certificate("x"), 48,
-            "client certificate refused: no authority of ours issued it (CN=x, through CN=Sub)");
+        assert_turned_away(&server, version, client_certificate("x"), 48,
+                           "client certificate refused: issuer not trusted (CN=x, through CN=Sub)");
         trust(&server, (X509 *[]){pki.root, NULL}, NULL);
         assert_let_in(&server, version, client_certificate("x"));
         trust(&server, (X509 *[]){pki.stranger, NULL}, NULL);
-        assert_turned_away(
-            &server, version, client_certificate("x"), 48,
-            "client certificate refused: no authority of ours issued it (CN=x, through CN=Sub)");
+        assert_turned_away(&server, version, client_certificate("x"), 48,
+                           "client certificate refused: issuer not trusted (CN=x, through CN=Sub)");
         server_finish(&server);
     }
 }
@@ -171,7 +171,7 @@ static void test_chain_not_sent(void **state)
         start(&server, CONFIG_CLIENT_AUTH_REQUIRED);
         trust(&server, (X509 *[]){pki.root, NULL}, NULL);
         assert_refused(&server, client, "localhost", 48,
-                       "client certificate refused: no authority of ours issued it (CN=short)");
+                       "client certificate refused: issuer not trusted (CN=short)");
         trust(&server, (X509 *[]){pki.sub, pki.stranger, pki.root, NULL}, NULL);
         assert_string_equal(visit(&server, client, "localhost").client_subject, "CN=short");
         // At an authority that is no root, beside roots.
