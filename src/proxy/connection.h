@@ -125,6 +125,8 @@ struct proxy {
     struct list sending;      // flows, the longest-waiting first
     struct connection_slabs *slabs;
     struct timer resume_timer;
+    struct timer look_timer;
+    uint64_t looks_until_ns;
     struct timer retired_timer; // for the earliest connection with retired_ns
     uint64_t retired_timer_ns;  // what it is set to
     uint64_t retired_ns;        // the end that was set by the last proxy_drain_retired()
@@ -137,6 +139,7 @@ struct proxy {
 void listener_start(struct listener *listener);
 void listener_pause(struct listener *listener);
 void listener_drain(struct listener *listener);
+void listener_look(struct listener *listener); // takes who waits although nobody said so
 
 // Sets the connection's end if its certificate is retired (proxy_drain_retired()).
 void proxy_check_retired(struct connection *connection);

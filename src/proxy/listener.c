@@ -66,6 +66,12 @@ static int take_waiting(struct listener *listener, unsigned most)
     return 0;
 }
 
+void listener_look(struct listener *listener)
+{
+    if (!listener->proxy->is_draining && !listener->is_paused)
+        (void)take_waiting(listener, ACCEPTS_AT_ONCE);
+}
+
 void listener_drain(struct listener *listener)
 {
     // Clients in the queue were promised a connection when the handshake of TCP was done.

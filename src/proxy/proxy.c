@@ -11,6 +11,8 @@
 #include "ringbolt/log.h"
 
 #define CANCEL_AGAIN_NS (100 * CLOCK_NS_PER_MS)
+#define LOOK_NS         (50 * CLOCK_NS_PER_MS)
+#define LOOK_UNTIL_NS   (2 * CLOCK_NS_PER_S)
 #define TRIM_NS         CLOCK_NS_PER_S
 #define CROWD           16                    // connections whose memory is worth a look at the heap
 #define STARVED_NS      (5 * CLOCK_NS_PER_MS) // how soon a flow that got no buffer tries again
@@ -30,6 +32,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     proxy->now_ns = proxy->trimmed_ns = now_ns;
     timer_wheel_init(&proxy->wheel, now_ns);
     timer_init(&proxy->resume_timer);
+    timer_init(&proxy->look_timer);
     timer_init(&proxy->retired_timer);
     list_init(&proxy->connections);
     list_init(&proxy->starved);
@@ -70,6 +73,18 @@ void proxy_start(struct proxy *proxy)
 {
     for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
         listener_start(&proxy->listeners[i]);
+    proxy->looks_until_ns = proxy->now_ns + LOOK_UNTIL_NS;
+    timer_set(&proxy->wheel, &proxy->look_timer, proxy->now_ns + LOOK_NS);
+}
+
+// A worker that was killed leaves a ring behind which the kernel takes apart a little later. Until then its accept may be the one
+// that is woken by a client (one waiter is, not all), and ours sleeps on. So for a while after the start the queues are looked at.
+static void look_at_queues(struct proxy *proxy)
+{
+    for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
+        listener_look(&proxy->listeners[i]);
+    if (proxy->now_ns < proxy->looks_until_ns)
+        timer_set(&proxy->wheel, &proxy->look_timer, proxy->now_ns + LOOK_NS);
 }
 
 // Again and again until none is in flight: a cancellation can be lost (see cancel_all() in connection.c).
@@ -207,6 +222,8 @@ static void run_timers(struct proxy *proxy)
             cancel_accepts(proxy);
         else if (timer == &proxy->resume_timer)
             resume_listeners(proxy);
+        else if (timer == &proxy->look_timer)
+            look_at_queues(proxy);
         else if (timer == &proxy->retired_timer)
             for_each_connection(proxy, end_retired);
         else
