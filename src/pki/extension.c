@@ -223,18 +223,16 @@ static bool add_subject_id(stack **extensions, EVP_PKEY *key)
     return is_good;
 }
 
-static bool add_authority_id(stack **extensions, const X509 *issuer)
+// Of a certificate that signs itself it is its own key's.
+static bool add_authority_id(stack **extensions, const X509 *issuer, EVP_PKEY *key)
 {
-    const ASN1_OCTET_STRING *id;
-    AUTHORITY_KEYID *value;
+    const ASN1_OCTET_STRING *id = issuer != NULL ? X509_get0_subject_key_id((X509 *)issuer) : NULL;
+    AUTHORITY_KEYID *value = AUTHORITY_KEYID_new();
     bool is_good;
 
-    if (issuer == NULL)
-        return true;
-    value = AUTHORITY_KEYID_new();
-    id = X509_get0_subject_key_id((X509 *)issuer);
     if (value != NULL)
-        value->keyid = id != NULL ? ASN1_OCTET_STRING_dup(id) : key_id(X509_get0_pubkey(issuer));
+        value->keyid =
+            id != NULL ? ASN1_OCTET_STRING_dup(id) : key_id(issuer != NULL ? X509_get0_pubkey(issuer) : key);
     is_good =
         value != NULL && value->keyid != NULL && add(extensions, NID_authority_key_identifier, value, false);
     AUTHORITY_KEYID_free(value);
@@ -258,7 +256,7 @@ enum status extensions_make(const struct wish *wish, EVP_PKEY *key, const X509 *
     stack *extensions = NULL;
     bool is_good = add_basic_constraints(&extensions, wish) && add_key_usage(&extensions, wish, key) &&
                    add_extended_key_usage(&extensions, wish) && add_names(&extensions, wish) &&
-                   add_subject_id(&extensions, key) && add_authority_id(&extensions, issuer) &&
+                   add_subject_id(&extensions, key) && add_authority_id(&extensions, issuer, key) &&
                    add_crl_urls(&extensions, wish->crl_urls) && add_access(&extensions, wish) &&
                    add_must_staple(&extensions, wish) && add_no_check(&extensions, wish);
 
@@ -289,7 +287,7 @@ enum status extensions_copy(const X509 *old, EVP_PKEY *key, const X509 *issuer, 
         extension = X509_EXTENSION_dup(extension);
         is_good = extension != NULL && sk_X509_EXTENSION_push(extensions, extension) > 0;
     }
-    is_good = is_good && add_subject_id(&extensions, key) && add_authority_id(&extensions, issuer);
+    is_good = is_good && add_subject_id(&extensions, key) && add_authority_id(&extensions, issuer, key);
     return finish(extensions, is_good, ret);
 }
 

@@ -5,8 +5,7 @@
 #include "src/pki/wish.h"
 
 // The extensions of a certificate for `key` (public) by `issuer`; NULL: by itself. Those that the wish does not say follow
-// from profile and key; subject key identifier always, authority key identifier always except in a root (RFC 5280
-// §4.2.1.1). Free with sk_X509_EXTENSION_pop_free().
+// from profile and key; both key identifiers always. Free with sk_X509_EXTENSION_pop_free().
 enum status extensions_make(const struct wish *wish, EVP_PKEY *key, const X509 *issuer,
                             STACK_OF(X509_EXTENSION) * *ret);
 

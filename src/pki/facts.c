@@ -147,6 +147,15 @@ static json_t *names_list(const GENERAL_NAMES *names)
     return list;
 }
 
+// What is an address anyway is not called one.
+static void append_url(json_t *list, const GENERAL_NAME *name)
+{
+    char text[ALTNAME_TEXT_MAX];
+
+    altname_text(name, text);
+    append(list, new_text(strncmp(text, "URI:", 4) == 0 ? text + 4 : text));
+}
+
 static void set_names(json_t *facts, stack *extensions)
 {
     GENERAL_NAMES *names = X509V3_get_d2i(extensions, NID_subject_alt_name, NULL, NULL);
@@ -197,13 +206,10 @@ static void set_crl_urls(json_t *facts, stack *extensions)
 
     for (int i = 0; i < sk_DIST_POINT_num(points); i++) {
         const DIST_POINT_NAME *where = sk_DIST_POINT_value(points, i)->distpoint;
-        json_t *some;
         if (where == NULL || where->type != 0)
             continue;
-        some = names_list(where->name.fullname);
-        if (json_array_extend(list, some) < 0)
-            abort();
-        json_decref(some);
+        for (int j = 0; j < sk_GENERAL_NAME_num(where->name.fullname); j++)
+            append_url(list, sk_GENERAL_NAME_value(where->name.fullname, j));
     }
     set_list(facts, "crl_urls", list);
     CRL_DIST_POINTS_free(points);
@@ -218,12 +224,10 @@ static void set_access(json_t *facts, stack *extensions)
     for (int i = 0; i < sk_ACCESS_DESCRIPTION_num(access); i++) {
         const ACCESS_DESCRIPTION *one = sk_ACCESS_DESCRIPTION_value(access, i);
         int method = OBJ_obj2nid(one->method);
-        char text[ALTNAME_TEXT_MAX];
-        altname_text(one->location, text);
         if (method == NID_ad_OCSP)
-            append(ocsp, new_text(text));
+            append_url(ocsp, one->location);
         else if (method == NID_ad_ca_issuers)
-            append(issuers, new_text(text));
+            append_url(issuers, one->location);
     }
     set_list(facts, "ocsp_urls", ocsp);
     set_list(facts, "ca_issuers_urls", issuers);
@@ -374,7 +378,7 @@ static json_t *revoked_entry(X509_REVOKED *entry)
 
 json_t *facts_of_crl(X509_CRL *crl)
 {
-    json_t *facts = new_object("crl");
+    json_t *facts = new_object("CRL");
     json_t *list = new_list();
     ASN1_INTEGER *number = X509_CRL_get_ext_d2i(crl, NID_crl_number, NULL, NULL);
     char text[SERIAL_TEXT_MAX];

@@ -159,10 +159,8 @@ static int on_password(char *text, int size, int is_writing, void *context)
     return length;
 }
 
-static enum status explain(const struct asking *asking)
+static enum status explain(const struct asking *asking, const uint8_t *data, size_t size)
 {
-    unsigned long error = ERR_peek_last_error();
-
     if (asking->status != STATUS_OK) {
         ERR_clear_error();
         return asking->status;
@@ -172,7 +170,7 @@ static enum status explain(const struct asking *asking)
         ERR_clear_error();
         return complain(STATUS_FAILED, "%s: the passphrase is wrong, or the file is damaged", asking->path);
     }
-    if (ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE) {
+    if (memmem(data, size, "PRIVATE KEY-----", 16) == NULL) {
         ERR_clear_error();
         return complain(STATUS_FAILED,
                         "%s: holds no private key; a PEM file with BEGIN PRIVATE KEY is needed",
@@ -201,7 +199,7 @@ enum status key_load(const char *path, const struct passphrase_source *source, E
     if (bio == NULL)
         status = complain_openssl("%s: cannot be read", path);
     else if (key == NULL)
-        status = explain(&asking);
+        status = explain(&asking, data, size);
     BIO_free(bio);
     file_free_secret(data, size);
     if (status != STATUS_OK)

@@ -3,11 +3,13 @@
 // is wrong anywhere shows before the first file is written.
 #include "src/pki/making.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <openssl/err.h>
 
@@ -19,7 +21,7 @@
 
 static void remember(struct run *run, enum status status)
 {
-    if (run->status == STATUS_OK || status == STATUS_FILE)
+    if (status > run->status)
         run->status = status;
 }
 
@@ -60,7 +62,24 @@ static enum fate replace(struct run *run, const char *path, const char *format, 
 
 // ---- keys ----
 
-static void make_key(struct run *run, struct entity *entity, enum fate fate)
+// What the YAML file says of passphrases is said to be wrong where it says so.
+static bool has_source(struct run *run, const struct entity *entity)
+{
+    const struct passphrase_source *source = &entity->source;
+
+    if (source->kind == PASSPHRASE_ENV && getenv(source->where) == NULL)
+        report_add(run->report, entity_where(entity, "passphrase"),
+                   "`passphrase`: the environment variable %s is not set; it must hold the passphrase",
+                   source->where);
+    else if (source->kind == PASSPHRASE_FILE && access(source->where, R_OK) < 0)
+        report_add(run->report, entity_where(entity, "passphrase"), "`passphrase`: %s cannot be read: %s",
+                   source->where, strerror(errno));
+    else
+        return true;
+    return false;
+}
+
+static enum status make_key(struct entity *entity, enum fate fate)
 {
     struct making *making = entity->making;
     enum status status = STATUS_OK;
@@ -69,12 +88,11 @@ static void make_key(struct run *run, struct entity *entity, enum fate fate)
         status = passphrase_get(&entity->source, making->key_path, true, &making->passphrase);
     if (status == STATUS_OK && making->key == NULL)
         status = key_make(&entity->kind, making->key_path, &making->key);
-    if (status != STATUS_OK)
-        remember(run, status);
     making->key_fate = fate;
+    return status;
 }
 
-static void check_key(struct run *run, struct entity *entity)
+static enum status check_key(struct run *run, struct entity *entity)
 {
     bool shall_be_encrypted = entity->source.kind != PASSPHRASE_UNSAID;
     struct making *making = entity->making;
@@ -84,40 +102,40 @@ static void check_key(struct run *run, struct entity *entity)
     enum status status =
         key_load(making->key_path, shall_be_encrypted ? &entity->source : NULL, &making->key, &is_encrypted);
 
-    if (status != STATUS_OK) {
-        remember(run, status);
-        return;
-    }
+    if (status != STATUS_OK)
+        return status;
     if (!key_is(making->key, &entity->kind)) {
         key_text(making->key, is);
         key_kind_text(&entity->kind, wanted);
-        making->key_fate = replace(run, making->key_path, "is %s, and %s says %s", is, run->file, wanted);
-        if (making->key_fate == FATE_REPLACE) {
-            EVP_PKEY_free(making->key);
-            making->key = NULL;
-            make_key(run, entity, FATE_REPLACE);
-        }
-    } else if (shall_be_encrypted && !is_encrypted) {
-        // The same key, written anew.
-        making->key_fate =
-            replace(run, making->key_path, "is not encrypted, and %s says it shall be", run->file);
-        if (making->key_fate == FATE_REPLACE)
-            make_key(run, entity, FATE_REPLACE);
+        if (replace(run, making->key_path, "is %s, and %s says %s", is, run->file, wanted) == FATE_KEEP)
+            return STATUS_OK;
+        EVP_PKEY_free(making->key);
+        making->key = NULL;
+        return make_key(entity, FATE_REPLACE);
     }
+    // The same key, written anew.
+    if (shall_be_encrypted && !is_encrypted &&
+        replace(run, making->key_path, "is not encrypted, and %s says it shall be", run->file) ==
+            FATE_REPLACE)
+        return make_key(entity, FATE_REPLACE);
+    return STATUS_OK;
 }
 
-static void settle_key(struct run *run, struct entity *entity)
+// Not STATUS_OK: nothing more can be said of the entity. A key that can't be opened is never replaced: it may be only
+// the passphrase that is wrong.
+static enum status settle_key(struct run *run, struct entity *entity)
 {
     struct making *making = entity->making;
 
     making->has_key_file = exists(making->key_path);
     // An authority's key may be kept elsewhere for as long as nothing is to be signed by it.
     if (!making->has_key_file && entity->is_authority && exists(making->certificate_path))
-        return;
+        return STATUS_OK;
+    if (!has_source(run, entity))
+        return STATUS_FILE;
     if (!making->has_key_file)
-        make_key(run, entity, FATE_MAKE);
-    else if (entity->source.kind != PASSPHRASE_PROMPT)
-        check_key(run, entity);
+        return make_key(entity, FATE_MAKE);
+    return entity->source.kind != PASSPHRASE_PROMPT ? check_key(run, entity) : STATUS_OK;
 }
 
 // For signing, or for its public half.
@@ -165,18 +183,22 @@ static bool is_issued(const struct entity *entity, X509 *certificate)
     return is;
 }
 
+// A certificate that was wanted as one that has expired is right; any other has to be made anew.
 static const char *compare_validity(const struct entity *entity, X509 *certificate, struct validity *ret)
 {
     const struct wish *wish = &entity->wish;
+    time_t end = wish->not_after;
 
     if (validity_of(certificate, ret) < 0)
         return "its validity is damaged";
-    if (ret->not_after < time(NULL) && wish->not_after != ret->not_after)
-        return "it has expired";
+    if (end == 0 && wish->not_before != 0 && wish->days != 0)
+        end = wish->not_before + (time_t)wish->days * DAY_SECONDS - 1;
     if (wish->not_before != 0 && wish->not_before != ret->not_before)
         return "it begins at another time";
-    if (wish->not_after != 0 && wish->not_after != ret->not_after)
+    if (end != 0 && end != ret->not_after)
         return "it ends at another time";
+    if (end == 0 && ret->not_after < time(NULL))
+        return "it has expired";
     return NULL;
 }
 
@@ -341,7 +363,6 @@ static bool is_same_chain(const STACK_OF(X509) * a, const STACK_OF(X509) * b)
     return true;
 }
 
-// A chain that only follows from a certificate that is replaced, or from one of its issuers, is replaced with it.
 static void settle_chain(struct run *run, struct entity *entity)
 {
     struct making *making = entity->making;
@@ -372,6 +393,7 @@ static void settle_chain(struct run *run, struct entity *entity)
 void making_settle(struct run *run, struct entity *entity)
 {
     struct making *making = memory_allocate(sizeof(*making));
+    enum status status;
 
     entity->making = making;
     making->key_path = path_of(run, entity, ".key");
@@ -380,10 +402,12 @@ void making_settle(struct run *run, struct entity *entity)
     // What servers send; of an authority only where it is more than its own certificate.
     if (entity->issuer != NULL && (!entity->is_authority || entity->issuer->issuer != NULL))
         making->chain_path = path_of(run, entity, "-chain.pem");
-    settle_key(run, entity);
-    settle_certificate(run, entity);
-    if (making->chain_path != NULL)
+    status = settle_key(run, entity);
+    if (status == STATUS_OK)
+        settle_certificate(run, entity);
+    if (status == STATUS_OK && making->chain_path != NULL)
         settle_chain(run, entity);
+    remember(run, status);
 }
 
 void making_finish(struct making *making)

@@ -78,11 +78,12 @@ enum status making_deliver(struct entity *entity)
 
 // ---- the run ----
 
-static enum status make_folder(const char *folder)
+static enum status make_folder(const char *folder, bool *ret_is_new)
 {
     struct stat status;
 
-    if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+    *ret_is_new = mkdir(folder, 0755) == 0;
+    if (!*ret_is_new && errno != EEXIST)
         return complain(STATUS_FAILED, "%s: the folder cannot be made: %s", folder, strerror(errno));
     if (stat(folder, &status) < 0)
         return complain(STATUS_FAILED, "%s: %s", folder, strerror(errno));
@@ -99,8 +100,8 @@ static enum status carry_out(struct run *run)
     for (size_t i = 0; i < plan->count; i++)
         making_settle(run, plan->order[i]);
     if (run->status != STATUS_OK) {
-        (void)complain(run->status, "nothing was made");
-        return run->status;
+        report_print(run->report, stderr);
+        return complain(run->status, "nothing was made");
     }
     for (size_t i = 0; i < plan->count && status == STATUS_OK; i++)
         status = making_deliver(plan->order[i]);
@@ -115,7 +116,8 @@ static enum status make(const struct options *options, struct plan *plan, struct
                       .is_forced = options->is_forced,
                       .plan = plan,
                       .report = report};
-    enum status status = make_folder(folder);
+    bool is_new;
+    enum status status = make_folder(folder, &is_new);
     char *inside;
     int lock;
 
@@ -129,6 +131,8 @@ static enum status make(const struct options *options, struct plan *plan, struct
     if (status != STATUS_OK)
         return status;
     status = carry_out(&run);
+    if (status != STATUS_OK && is_new)
+        (void)rmdir(folder); // which it allows only if nothing was made
     close(lock);
     for (size_t i = 0; i < plan->count; i++)
         making_finish(plan->entities[i].making);
@@ -147,7 +151,8 @@ enum status verb_make(const struct options *options)
     status = plan_load(options->config, &plan, &report);
     if (status == STATUS_OK)
         status = make(options, &plan, &report);
-    report_print(&report, stderr);
+    else
+        report_print(&report, stderr);
     plan_finish(&plan);
     report_finish(&report);
     return status;
