@@ -24,6 +24,7 @@ static const char general[] =
     "  ringbolt stop                             end at once\n"
     "  ringbolt certificates [--json]            what is served, until when, from which file\n"
     "\n"
+    "  ringbolt pki COMMAND …                    a certificate authority for tests and private networks\n"
     "  ringbolt --version\n"
     "  ringbolt COMMAND --help\n"
     "\n"

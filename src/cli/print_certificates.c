@@ -165,12 +165,21 @@ static void print_row(const struct row *row, const size_t widths[COLUMNS])
     }
 }
 
+static bool mentions(const char *problem, const char *file)
+{
+    return file[0] != '\0' && strstr(problem, file);
+}
+
 static void print_problem(const json_t *certificate, const json_t *problem)
 {
     if (!json_is_string(problem))
         return;
-    cli_print_text(stdout, text(certificate, "file"));
-    printf(": ");
+    // Most name the file themselves.
+    if (!mentions(json_string_value(problem), text(certificate, "file")) &&
+        !mentions(json_string_value(problem), text(certificate, "key_file"))) {
+        cli_print_text(stdout, text(certificate, "file"));
+        printf(": ");
+    }
     cli_print_text(stdout, json_string_value(problem));
     printf("\n");
 }

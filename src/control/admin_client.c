@@ -21,7 +21,7 @@ static const char *why(int error)
     case -ENOENT:
         return "there is no such socket: ringbolt is not running, or has another admin.socket; name it with "
                "-s "
-               "SOCKET, or the configuration with -c FILE";
+               "PATH, or the configuration with -c FILE";
     case -ECONNREFUSED:
         return "nobody listens there: ringbolt is not running";
     case -ENOTSOCK:

@@ -168,6 +168,7 @@ static int open_keylog(const char *path)
     return -EINVAL;
 }
 
+// That they are dangerous, the configuration's own warning has said.
 static int open_keylogs(struct master *master)
 {
     for (size_t i = 0; i < master->config->listener_count; i++) {
@@ -185,10 +186,6 @@ static int open_keylogs(struct master *master)
             return fd;
         }
         master->keylogs[i] = fd;
-        log_warning(
-            "the secrets of every connection are written to a file: whoever reads it can decrypt them",
-            log_text("listener", listener->name), log_text("file", path),
-            log_text("cure", "leave `keylog` out unless you are debugging"));
     }
     return 0;
 }

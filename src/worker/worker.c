@@ -166,7 +166,9 @@ static int worker_init(struct worker *worker)
     const char *what = "";
     int error;
 
-    material_forked(setup->material); // while root may still lock what it likes
+    // While root may still lock what it likes.
+    material_forked(setup->material);
+    tls_protect_keys(config->limits.connections);
     error = privileges_drop(setup->uid, setup->gid, &what);
     if (error < 0) {
         log_error("cannot give up privileges", log_text("step", what), log_errno(error));

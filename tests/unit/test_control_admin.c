@@ -356,7 +356,7 @@ static void nobody_there(void **unused)
 
     (void)unused;
     assert_int_equal(admin_call(admin_path, request, &answer, &why), -ENOENT);
-    assert_non_null(strstr(why, "-s SOCKET"));
+    assert_non_null(strstr(why, "-s PATH"));
     memset(admin_path, 'x', sizeof(admin_path) - 1);
     admin_path[sizeof(admin_path) - 1] = '\0';
     assert_int_equal(admin_call(admin_path, request, &answer, &why), -ENAMETOOLONG);
