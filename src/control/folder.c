@@ -157,21 +157,6 @@ static bool is_folder(DIR *dir, const struct dirent *entry)
     return fstatat(dirfd(dir), entry->d_name, &stat, 0) == 0 && S_ISDIR(stat.st_mode);
 }
 
-// Links are told apart afterwards: sorting moves the names.
-static void folders_sort(DIR *dir, struct folder_list *list)
-{
-    if (list->folder_count == 0)
-        return;
-    qsort(list->folders, list->folder_count, sizeof(*list->folders), name_compare);
-    list->is_link = memory_allocate(list->folder_count * sizeof(*list->is_link));
-    for (size_t i = 0; i < list->folder_count; i++) {
-        struct stat stat;
-
-        list->is_link[i] =
-            fstatat(dirfd(dir), list->folders[i], &stat, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(stat.st_mode);
-    }
-}
-
 static int listing_read(struct listing *listing, DIR *dir, struct folder_list *list)
 {
     const struct dirent *entry;
@@ -193,7 +178,8 @@ static int listing_read(struct listing *listing, DIR *dir, struct folder_list *l
         return -errno;
     if (listing->count > 0)
         qsort(listing->names, listing->count, sizeof(*listing->names), name_compare);
-    folders_sort(dir, list);
+    if (list->folder_count > 0)
+        qsort(list->folders, list->folder_count, sizeof(*list->folders), name_compare);
     return 0;
 }
 
@@ -232,6 +218,5 @@ void folder_list_finish(struct folder_list *list)
         free(list->folders[i]);
     free(list->pairs);
     free(list->folders);
-    free(list->is_link);
     *list = (struct folder_list){0};
 }

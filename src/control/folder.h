@@ -25,7 +25,6 @@ struct folder_list {
     struct folder_pair *pairs; // by name
     size_t pair_count;
     char **folders; // names of folders below DIR, sorted
-    bool *is_link;  // of each: a symbolic link
     size_t folder_count;
 };
 

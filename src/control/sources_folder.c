@@ -298,7 +298,7 @@ static struct source_below *below_create(const struct source_folder *folder, con
     return below;
 }
 
-static void below_found(struct source_folder *folder, const char *name, bool is_link)
+static void below_found(struct source_folder *folder, const char *name)
 {
     bool is_there;
     size_t at = position_of(folder->below, folder->below_count, name, below_name, &is_there);
@@ -311,8 +311,6 @@ static void below_found(struct source_folder *folder, const char *name, bool is_
         folder->below_count++;
     }
     folder->below[at]->is_listed = true;
-    // What a link leads to may be another folder by now.
-    folder->below[at]->is_new = folder->below[at]->is_new || is_link;
 }
 
 // Those that were not listed are gone, with everything in them.
@@ -438,7 +436,7 @@ static int list_top(struct sources *sources, struct source_folder *folder)
     for (size_t i = 0; i < folder->below_count; i++)
         folder->below[i]->is_listed = false;
     for (size_t i = 0; i < list.folder_count; i++)
-        below_found(folder, list.folders[i], list.is_link[i]);
+        below_found(folder, list.folders[i]);
     reconcile(folder, NULL, &list);
     below_sweep(sources, folder);
     folder_list_finish(&list);

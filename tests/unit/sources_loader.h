@@ -2,7 +2,7 @@
 // A loader in the place of the real one, whose files are lines of text: what a test of sources needs is quick to write, time can be chosen,
 // and something can happen while a file is read.
 //
-//     chain      cert ID | name NAME | kind rsa | must_staple | ends SECONDS from now | link TEXT (an intermediate) | warning TEXT
+//     chain      cert ID | name NAME | kind rsa | must_staple | begins TIME | ends SECONDS from now | link TEXT (an intermediate) | warning TEXT
 //     key        key ID
 //     response   ocsp ID SECONDS from now
 //     authority  ca TEXT
@@ -79,6 +79,8 @@ static inline void fake_line(struct certificate *certificate, const char *line, 
         certificate->must_staple = true;
     } else if (sscanf(line, "ends %ld", &seconds) == 1) {
         certificate->not_after_s = time(NULL) + seconds;
+    } else if (sscanf(line, "begins %ld", &seconds) == 1) {
+        certificate->not_before_s = seconds;
     } else if (sscanf(line, "link %255s", word) == 1) {
         certificate->intermediates = calloc(1, sizeof(*certificate->intermediates));
         certificate->intermediates[certificate->intermediate_count++] = fake_bytes(word);
@@ -103,6 +105,8 @@ static inline struct certificate *fake_parse(char *text, const struct config_cer
         report_add(report, source->chain_where, "%s holds no certificate", source->chain);
     } else if (certificate->not_after_s <= time(NULL)) {
         report_add(report, source->chain_where, "the certificate in %s has expired", source->chain);
+    } else if (certificate->not_before_s > time(NULL)) {
+        report_add(report, source->chain_where, "the certificate in %s is not valid yet", source->chain);
     } else {
         return certificate;
     }
