@@ -161,6 +161,9 @@ int subject_parse(const char *text, X509_NAME **ret, char why[static WHY_MAX])
             break;
         }
         *equals = '\0';
+        for (char *end = equals; end > part && end[-1] == ' '; end--)
+            end[-1] = '\0';
+        equals += strspn(equals + 1, " ");
         attribute = find_attribute(part, why);
         error = attribute == NULL ? -EINVAL : add_one(name, attribute, equals + 1, why);
     }
