@@ -209,8 +209,8 @@ static void master_finish(struct master *master)
         loop_unwatch(master->loop, &master->signals_watch);
     if (master->signals >= 0)
         close(master->signals);
+    loop_destroy(master->loop); // it still knows the timers of the processes
     prepare_undo(master);
-    loop_destroy(master->loop);
 }
 
 int control_run(struct control *control)

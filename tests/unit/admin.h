@@ -108,6 +108,16 @@ static inline char *read_raw(int fd)
     return text;
 }
 
+// Its one line as JSON; json_decref() it. NULL: it is none.
+static inline json_t *read_answer(int fd)
+{
+    char *text = read_raw(fd);
+    json_t *answer = json_loads(text, 0, NULL);
+
+    free(text);
+    return answer;
+}
+
 // What is answered to bytes that need not be a request.
 static inline json_t *ask_raw(const char *bytes, size_t length, bool is_ended)
 {

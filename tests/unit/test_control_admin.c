@@ -100,7 +100,7 @@ static void reload_does_not_wait_for_the_dead(void **unused)
     send_raw(fd, "{\"command\": \"reload\"}\n", 22);
     expect(&first, " fake applied ");
     assert_int_equal(kill(worker, SIGKILL), 0);
-    answer = json_loads(read_raw(fd), 0, NULL);
+    answer = read_answer(fd);
     assert_ok(answer);
     json_decref(answer);
     expect(&first, " worker replaced ");

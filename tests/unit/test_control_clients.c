@@ -82,7 +82,7 @@ static void unusual_requests_that_are_good(void **unused)
     fd = connect_raw(); // byte by byte
     for (const char *at = "{\"command\": \"ping\"}\n"; *at; at++)
         send_raw(fd, at, 1);
-    answer = json_loads(read_raw(fd), 0, NULL);
+    answer = read_answer(fd);
     assert_ok(answer);
     json_decref(answer);
     end_by_term(&first);
