@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -26,31 +27,46 @@ static void on_signal(int number)
 struct disposition {
     struct sigaction actions[CAUGHT_COUNT];
     sigset_t mask;
+    sigset_t waiting; // the mask while an answer is waited for
 };
 
-// What the process ignores, it goes on ignoring. What it blocks, to fetch it elsewhere, has to be seen here: nobody fetches
-// while this waits.
+// The terminal sends these for what this process does to it: they can't come at a bad moment, and must not be held back.
+static bool is_answer(int number)
+{
+    return number == SIGTTIN || number == SIGTTOU;
+}
+
+// Signals come only while an answer is waited for: none is missed between a look at signal_seen and the wait. What the process ignores, it
+// goes on ignoring. What it blocks, to fetch it elsewhere, has to be seen here: nobody fetches while this waits.
 static void signals_catch(struct disposition *before)
 {
     struct sigaction action = {.sa_handler = on_signal}; // without SA_RESTART: read(2) shall return
-    sigset_t open;
+    sigset_t held, open;
 
+    sigemptyset(&held);
     sigemptyset(&open);
+    sigprocmask(SIG_BLOCK, NULL, &before->mask);
+    before->waiting = before->mask;
     for (size_t i = 0; i < CAUGHT_COUNT; i++) {
-        sigaction(caught[i], &action, &before->actions[i]);
+        sigaction(caught[i], NULL, &before->actions[i]);
         if (before->actions[i].sa_handler == SIG_IGN)
-            sigaction(caught[i], &before->actions[i], NULL);
-        else
-            sigaddset(&open, caught[i]);
+            continue;
+        sigaddset(is_answer(caught[i]) ? &open : &held, caught[i]);
+        sigdelset(&before->waiting, caught[i]);
     }
-    sigprocmask(SIG_UNBLOCK, &open, &before->mask);
+    sigprocmask(SIG_BLOCK, &held, NULL);
+    sigprocmask(SIG_UNBLOCK, &open, NULL);
+    for (size_t i = 0; i < CAUGHT_COUNT; i++) {
+        if (before->actions[i].sa_handler != SIG_IGN)
+            sigaction(caught[i], &action, NULL);
+    }
 }
 
 static void signals_restore(const struct disposition *before)
 {
-    sigprocmask(SIG_SETMASK, &before->mask, NULL);
     for (size_t i = 0; i < CAUGHT_COUNT; i++)
         sigaction(caught[i], &before->actions[i], NULL);
+    sigprocmask(SIG_SETMASK, &before->mask, NULL);
 }
 
 static bool is_stop(int number)
@@ -59,15 +75,18 @@ static bool is_stop(int number)
 }
 
 // One byte at a time: what is typed behind the line is somebody else's.
-static int read_line(int fd, char *text, size_t size)
+static int read_line(int fd, char *text, size_t size, const sigset_t *waiting)
 {
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
     size_t length = 0;
-    ssize_t got;
+    ssize_t got = -1;
     char byte;
 
-    while ((got = read(fd, &byte, 1)) == 1 && byte != '\n' && byte != '\r') {
+    while (ppoll(&poll_fd, 1, NULL, waiting) >= 0 && (got = read(fd, &byte, 1)) == 1 && byte != '\n' &&
+           byte != '\r') {
         if (length < size)
             text[length++] = byte;
+        got = -1; // unless the next read(2) says something else
     }
     if (got < 0)
         return -errno;
@@ -87,7 +106,7 @@ static int write_text(int fd, const char *text)
     return write(fd, text, length) == (ssize_t)length ? 0 : -EIO;
 }
 
-static int ask_once(int fd, const char *question, char *text, size_t size)
+static int ask_once(int fd, const char *question, char *text, size_t size, const sigset_t *waiting)
 {
     struct termios before;
     struct termios silent;
@@ -102,7 +121,7 @@ static int ask_once(int fd, const char *question, char *text, size_t size)
         return -errno;
     result = write_text(fd, question);
     if (result == 0)
-        result = read_line(fd, text, size);
+        result = read_line(fd, text, size, waiting);
     while (tcsetattr(fd, TCSAFLUSH, &before) < 0 && errno == EINTR && signal_seen != SIGTTOU)
         ;
     (void)write_text(fd, "\n");
@@ -121,7 +140,7 @@ int terminal_question(const char *question, char *text, size_t size)
     do {
         signal_seen = 0;
         signals_catch(&before);
-        result = ask_once(fd, question, text, size);
+        result = ask_once(fd, question, text, size, &before.waiting);
         seen = signal_seen;
         signals_restore(&before);
         if (seen != 0)
