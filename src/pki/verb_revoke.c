@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `pki revoke` and `pki crl`: the database learns what is revoked, and tells the world.
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -42,18 +43,20 @@ static enum status find_by_file(const char *path, const struct authority *author
     return status;
 }
 
-// As people write serial numbers: in either case, with or without colons and leading zeros.
+// As people write serial numbers: in either case, with or without colons and leading zeros. The database has whole bytes.
 static enum status find_by_serial(const char *text, const struct authority *authority,
                                   struct database *database, struct record **ret)
 {
-    char serial[SERIAL_TEXT_MAX];
+    char digits[SERIAL_TEXT_MAX];
+    char serial[SERIAL_TEXT_MAX + 1];
     size_t length = 0;
 
-    for (; *text != '\0' && length + 1 < sizeof(serial); text++) {
-        if (*text != ':')
-            serial[length++] = (char)toupper((unsigned char)*text);
+    for (; *text != '\0' && length + 1 < sizeof(digits); text++) {
+        if (*text != ':' && (length > 0 || *text != '0'))
+            digits[length++] = (char)toupper((unsigned char)*text);
     }
-    serial[length] = '\0';
+    digits[length] = '\0';
+    snprintf(serial, sizeof(serial), "%s%s", length % 2 != 0 ? "0" : "", digits);
     *ret = database_find(database, serial);
     if (*ret == NULL)
         return complain(STATUS_FAILED, "%s: has issued no certificate %s; give the certificate's file",

@@ -292,7 +292,7 @@ def test_revoking(ca):
     check("bad")
     assert "keyCompromise" in good("revoke", "--ca", "ca.pem", "bad.pem", "--reason", "keyCompromise", cwd=ca)
     serial = openssl("x509", "-in", f"{ca}/held.pem", "-noout", "-serial").split("=")[1].strip()
-    good("revoke", "--ca", "ca.pem", "--serial", ":".join(re.findall("..", serial.lower())), "--reason", "certificateHold", cwd=ca)
+    good("revoke", "--ca", "ca.pem", "--serial", ":".join(re.findall("..", "00" + serial.lower())), "--reason", "certificateHold", cwd=ca)
     done = pki("crl", "--ca", "ca.pem", cwd=ca)
     assert done.returncode == 1 and "--force" in done.stderr
     assert "CRL 2, 2 revoked, next update 2040-01-01T00:00:00Z" in crl("--force", "--next-update", "2040-01-01")
@@ -348,7 +348,7 @@ def test_signing_at_once(ca):
     serials = re.findall(r"^valid ([0-9A-F]+) ", (ca / "ca.db").read_text(), re.MULTILINE)
     assert len(set(serials)) == 8
     for i in range(8):
-        assert openssl("x509", "-in", f"{ca}/{i}.pem", "-noout", "-serial").split("=")[1].strip().lstrip("0") in serials
+        assert openssl("x509", "-in", f"{ca}/{i}.pem", "-noout", "-serial").split("=")[1].strip() in serials
 
 
 def test_no_space_issues_nothing(ca):
