@@ -11,6 +11,7 @@
 #include "ringbolt/log.h"
 #include "ringbolt/pki.h"
 #include "src/cli/cli.h"
+#include "src/control/responder_fetch.h"
 
 #define MEMORY_PER_WORKER (UINT64_C(1) << 20) // what config.h promises of limits.memory
 
@@ -125,6 +126,8 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN); // a reader who goes away is a write error
     if (argc > 1 && strcmp(argv[1], "pki") == 0)
         return cli_finish((enum cli_status)pki_main(argc - 1, argv + 1));
+    if (argc == 2 && strcmp(argv[1], FETCH_COMMAND) == 0) // internal: the master calls it
+        return fetch_child();
     status = cli_parse(argc, argv, &options);
     if (status != CLI_OK)
         return status;
