@@ -186,11 +186,27 @@ static void configured_find(struct sources *sources)
 
 // ---- loading ----
 
-static void load_source(struct sources *sources, struct source *source)
+static void load_first(struct sources *sources, struct source *source)
 {
     source->is_new = false;
     certificate_look(sources, source);
-    staple_look(sources, source);
+}
+
+// The intermediate that a chain lacks may have stood in a file that was read later.
+static void load_again(struct sources *sources, struct source *source)
+{
+    if (source->is_flawed)
+        certificate_read(sources, source);
+}
+
+static void load_sources(struct sources *sources)
+{
+    sources->is_first_pass = true;
+    source_each(sources, load_first);
+    trusts_look(sources, NULL);
+    sources->is_first_pass = false;
+    source_each(sources, load_again);
+    source_each(sources, staple_look); // they are checked with the whole chain
 }
 
 // What is configured but bad was said already.
@@ -236,8 +252,7 @@ int sources_load(const struct config *config, struct loader *loader, struct cert
         develop_find(sources, develop);
     folders_find(sources);
     trusts_find(sources);
-    source_each(sources, load_source);
-    trusts_look(sources, NULL);
+    load_sources(sources);
     names_look(sources);
     for (uint32_t i = 0; i < config->listener_count; i++)
         check_listener(sources, i);

@@ -234,7 +234,11 @@ static void take(struct sources *sources, struct source *source, struct certific
                  const struct report *found)
 {
     struct staple *staple;
+    bool is_loading = sources->report != NULL;
 
+    source->is_flawed = found->count > found->error_count;
+    if (is_loading && !sources->is_first_pass)
+        say_warnings(sources, found, source_file(source));
     if (is_same(source->certificate, fresh)) {
         pending_drop(source); // the older files are back
         certificate_destroy(fresh);
@@ -244,7 +248,8 @@ static void take(struct sources *sources, struct source *source, struct certific
         certificate_destroy(fresh);
         return;
     }
-    say_warnings(sources, found, source_file(source));
+    if (!is_loading)
+        say_warnings(sources, found, source_file(source));
     say_never_stapled(sources, source, fresh);
     if (!must_wait(sources, source, fresh)) {
         certificate_serve(sources, source, fresh);
@@ -259,7 +264,7 @@ static void take(struct sources *sources, struct source *source, struct certific
     staple_serve(sources, source, staple);
 }
 
-static void read_files(struct sources *sources, struct source *source)
+void certificate_read(struct sources *sources, struct source *source)
 {
     struct report found;
     struct certificate *fresh;
@@ -297,7 +302,7 @@ void certificate_look(struct sources *sources, struct source *source)
     if (source->files.count == 0) // it was made in memory
         return;
     if (piece_look(sources->ways, &source->files) || is_due)
-        read_files(sources, source);
+        certificate_read(sources, source);
     if (source->files.problem != NULL && sources->result != NULL)
         sources->result->failed++;
 }

@@ -44,6 +44,7 @@ struct source {
     int64_t loaded_s;        // when `certificate` came
     int64_t warned_s;        // when somebody was last warned that it ends
     bool is_new;             // has not been looked at
+    bool is_flawed;          // it was served as it is, with a warning
     bool is_moved;           // its rank is another one
     bool is_listed;          // while a folder is listed: it is still there
     bool is_default;
@@ -111,6 +112,7 @@ struct sources {
     // During sources_load():
     struct report *report; // NULL afterwards: what is wrong goes into the log
     bool is_check;
+    bool is_first_pass; // not all files were seen yet, so what is no error is not said either
     // During the others:
     const struct way_folder *way; // where something happened; NULL: nowhere, or anywhere (is_look_over)
     bool is_forced;               // read also what looks the same
@@ -138,6 +140,7 @@ void source_destroy(struct sources *sources, struct source *source);
 void certificate_init(struct source *source); // the files of source->config
 // Looks at its files and takes them into service if they are new and right.
 void certificate_look(struct sources *sources, struct source *source);
+void certificate_read(struct sources *sources, struct source *source); // whether they are new or not
 // Puts a version (owned from now on) into service.
 void certificate_serve(struct sources *sources, struct source *source, struct certificate *certificate);
 // A version that has waited long enough for its response goes into service without.

@@ -2,7 +2,8 @@
 // A loader in the place of the real one, whose files are lines of text: what a test of sources needs is quick to write, time can be chosen,
 // and something can happen while a file is read.
 //
-//     chain      cert ID | name NAME | kind rsa | must_staple | begins TIME | ends SECONDS from now | link TEXT (an intermediate) | warning TEXT
+//     chain      cert ID | name NAME | kind rsa | must_staple | begins TIME | ends SECONDS from now | link TEXT (an intermediate) | warning TEXT |
+//                gives (what others lack) | lacks
 //     key        key ID
 //     response   ocsp ID SECONDS from now
 //     authority  ca TEXT
@@ -22,8 +23,11 @@ struct loader {
     void (*while_reading)(void);
 };
 
+static bool is_given; // by a file that was read
+
 struct loader *loader_create(bool may_ask)
 {
+    is_given = false;
     return calloc(1, sizeof(struct loader));
 }
 
@@ -75,6 +79,13 @@ static inline void fake_line(struct certificate *certificate, const char *line, 
         fake_names(certificate, word);
     } else if (strcmp(line, "kind rsa") == 0) {
         certificate->kind = CERTIFICATE_RSA;
+    } else if (strcmp(line, "gives") == 0) {
+        is_given = true;
+    } else if (strcmp(line, "lacks") == 0) {
+        if (is_given)
+            fake_line(certificate, "link given", report);
+        else
+            report_warn(report, (struct config_where){0}, "an intermediate is missing");
     } else if (strcmp(line, "must_staple") == 0) {
         certificate->must_staple = true;
     } else if (sscanf(line, "ends %ld", &seconds) == 1) {

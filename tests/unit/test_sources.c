@@ -106,6 +106,32 @@ static void test_bad_files_keep_it_from_starting(void **state)
     assert_int_equal(log_count(""), 0); // it is the report's
 }
 
+// Whichever file was read first.
+static void test_files_help_each_other(void **state)
+{
+    static const char *const orders[] = {
+        LISTENER("certificates: [{chain: a.pem, key: a.key}, {chain: b.pem, key: b.key}]"),
+        LISTENER("certificates: [{chain: b.pem, key: b.key}, {chain: a.pem, key: a.key}]"),
+    };
+
+    write_pair("a.pem", "a.key", 1);
+    write_pair("b.pem", "b.key", 2);
+    write_file("a.pem", "cert 1\nlacks");
+    world_load(orders[0]);
+    assert_int_equal(world.report.count, 1);
+    assert_true(report_holds("intermediate"));
+    write_file("b.pem", "cert 2\ngives");
+    for (int i = 0; i < 2; i++) {
+        is_given = false;
+        world_load(orders[i]);
+        assert_int_equal(world.report.count, 0);
+        assert_int_equal(world.served_count, 2);
+        assert_int_equal(sources_replaced(world.sources, "n1.example", NULL, 0), 0);
+        check_with(NULL, true);
+        assert_int_equal(world.element_count, 0);
+    }
+}
+
 static void test_developer_certificate(void **state)
 {
     struct certificate *certificate = calloc(1, sizeof(*certificate));
@@ -788,6 +814,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_listeners_share_a_source),
         TEST(test_bad_files_keep_it_from_starting),
+        TEST(test_files_help_each_other),
         TEST(test_developer_certificate),
         TEST(test_in_place),
         TEST(test_rename),
