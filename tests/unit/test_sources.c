@@ -439,6 +439,50 @@ static void test_vanished_files(void **state)
     assert_int_equal(problem_count(), 0);
 }
 
+// Wherever a path leads, what is served stays, and the place where it would come back is watched.
+static void test_odd_paths(void **state)
+{
+    char target[PATH_MAX + 64];
+
+    make_folder("d");
+    make_folder("e");
+    write_pair("e/a.pem", "e/a.key", 1);
+    snprintf(target, sizeof(target), "%s/d//./../e/../e/a.pem", world.root);
+    make_link(target, "d/a.pem");
+    make_link("../e/a.key", "d/a.key");
+    world_load(LISTENER("certificates: [{chain: d/a.pem, key: d/a.key}]"));
+    assert_true(is_watched("d"));
+    assert_true(is_watched("e"));
+    assert_int_equal(watched_count(), 2);
+
+    remove_file("d/a.pem");
+    make_link("a.pem", "d/a.pem"); // to itself
+    check("d");
+    assert_int_equal(world.result.failed, 1);
+    assert_true(is_watched("d"));
+    remove_file("d/a.pem");
+    make_link("../e/a.key/a.pem", "d/a.pem"); // through a file
+    check("d");
+    assert_int_equal(world.result.failed, 1);
+    assert_true(is_watched("e"));
+    remove_file("d/a.pem");
+    make_link("../f/g/h/a.pem", "d/a.pem"); // to where nothing is yet
+    check("d");
+    assert_int_equal(world.result.failed, 1);
+    assert_true(is_watched(""));
+    remove_file("d/a.pem");
+    make_link("../e", "d/a.pem"); // to a folder
+    check("d");
+    assert_int_equal(world.result.failed, 1);
+    assert_true(is_served(1));
+    remove_file("d/a.pem");
+    make_link("../e/a.pem", "d/a.pem");
+    check("d");
+    assert_int_equal(world.result.failed, 0);
+    assert_int_equal(world.element_count, 0);
+    assert_int_equal(watched_count(), 2);
+}
+
 static void test_expired_and_not(void **state)
 {
     one_pair();
@@ -826,6 +870,7 @@ int main(void)
         TEST(test_changed_while_read),
         TEST(test_said_once),
         TEST(test_vanished_files),
+        TEST(test_odd_paths),
         TEST(test_expired_and_not),
         TEST(test_not_valid_yet),
         TEST(test_warnings_are_said),
