@@ -10,6 +10,7 @@
 
 #include "ringbolt/file.h"
 #include "ringbolt/secret.h"
+#include "src/tls/terminal.h"
 
 int passphrase_source_parse(const char *text, struct passphrase_source *ret, char why[static WHY_MAX])
 {
@@ -106,7 +107,7 @@ static enum status take_from_terminal(const char *subject, bool is_new, struct p
     int error;
 
     snprintf(question, sizeof(question), "%s for %s: ", is_new ? "New passphrase" : "Passphrase", subject);
-    error = terminal_ask(question, ret->text, PASSPHRASE_MAX + 1);
+    error = terminal_question(question, ret->text, PASSPHRASE_MAX + 1);
     if (error < 0)
         return explain(error, subject);
     ret->length = strlen(ret->text);
@@ -117,7 +118,7 @@ static enum status take_from_terminal(const char *subject, bool is_new, struct p
     if (make(&again) != STATUS_OK)
         return STATUS_FAILED;
     snprintf(question, sizeof(question), "The same again: ");
-    error = terminal_ask(question, again.text, PASSPHRASE_MAX + 1);
+    error = terminal_question(question, again.text, PASSPHRASE_MAX + 1);
     if (error < 0)
         status = explain(error, subject);
     else if (strcmp(again.text, ret->text) != 0)

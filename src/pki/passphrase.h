@@ -33,8 +33,3 @@ enum status passphrase_get(const struct passphrase_source *source, const char *s
 
 // Wipes it. NULL and one without text are accepted.
 void passphrase_finish(struct passphrase *passphrase);
-
-// Asks on the controlling terminal without echo. text has size bytes; the answer ends in a zero. 0, -ENXIO without a
-// terminal, -ECANCELED at the end of input, -EMSGSIZE for too long an answer, or -errno. A signal that would end or
-// stop the process does so once the terminal echoes again.
-int terminal_ask(const char *question, char *text, size_t size);
