@@ -55,6 +55,17 @@ int reload_load(struct master *master)
     return error;
 }
 
+static void refresh_due(struct master *master)
+{
+    struct loop_timer *due = &master->reload.due;
+    uint64_t due_ns = sources_due_ns(master->control->sources);
+
+    if (due_ns == UINT64_MAX)
+        loop_timer_stop(due);
+    else
+        loop_timer_set(master->loop, due, due_ns);
+}
+
 // ---- what responders are asked for ----
 
 struct wants {
@@ -72,6 +83,9 @@ static void collect_want(void *owner, const struct source_state *state)
 {
     struct wants *wants = owner;
 
+    // One that waits to be served is what a response is needed for.
+    const struct certificate *certificate = state->pending ? state->pending : state->certificate;
+
     if (!state->fetch || wants->is_short)
         return;
     if (wants->count == wants->capacity) {
@@ -86,8 +100,8 @@ static void collect_want(void *owner, const struct source_state *state)
         wants->capacity = capacity;
     }
     wants->items[wants->count++] =
-        (struct want){.name = {.slot = state->slot, .certificate = state->certificate->id},
-                      .certificate = state->certificate,
+        (struct want){.name = {.slot = state->slot, .certificate = certificate->id},
+                      .certificate = certificate,
                       .ocsp = state->fetch};
 }
 
@@ -145,6 +159,7 @@ static void on_staple(void *owner, uint32_t slot, uint64_t certificate_id, struc
     sources_staple(master->control->sources, slot, certificate_id, staple, why, &change);
     reload_apply(master, &change);
     change_finish(&change);
+    refresh_due(master);
 }
 
 static bool is_fetch_wanted(const struct config *config)
@@ -182,6 +197,16 @@ void reload_check(struct master *master, const char *folder, bool force, struct 
     change_finish(&change);
     refresh_watch(master);
     refresh_wants(master);
+    refresh_due(master);
+}
+
+static void on_due(void *owner)
+{
+    struct master *master = owner;
+    struct sources_result result;
+
+    if (master->state < MASTER_STOPPING)
+        reload_check(master, "", false, &result);
 }
 
 static void on_watch(void *owner, const char *folder)
@@ -275,6 +300,9 @@ int reload_start(struct master *master)
     struct sources_result result;
     int error = watch_create(master->loop, on_watch, master, &reload->watch);
 
+    loop_timer_init(&reload->due, on_due, master);
+    loop_timer_init(&reload->expiry, on_expiry, master);
+
     if (error < 0) {
         log_error("cannot watch the certificate files", log_errno(error));
         return error;
@@ -290,7 +318,6 @@ int reload_start(struct master *master)
     refresh_watch(master);
     // What was changed between the first look and the watch.
     reload_check(master, NULL, false, &result);
-    loop_timer_init(&reload->expiry, on_expiry, master);
     on_expiry(master);
     tickets_start(master);
     return 0;
@@ -300,8 +327,10 @@ void reload_finish(struct master *master)
 {
     struct reload *reload = &master->reload;
 
-    if (reload->expiry.handler)
+    if (reload->expiry.handler) {
         loop_timer_stop(&reload->expiry);
+        loop_timer_stop(&reload->due);
+    }
     responders_destroy(reload->responders);
     watch_destroy(reload->watch);
     free(reload->wanted);

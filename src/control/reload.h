@@ -21,6 +21,7 @@ struct reload {
     struct watch *watch;
     struct responders *responders; // NULL: no listener fetches
     struct loop_timer expiry;      // daily
+    struct loop_timer due;         // for what waits for time alone: sources_due_ns()
     struct reload_wanted *wanted;  // what responders are asked for, ascending by slot
     size_t wanted_count;
 };

@@ -314,6 +314,8 @@ static void apply_gone(struct material *material, uint32_t number)
 
     if (slot == NULL)
         return;
+    if (material->used != NULL)
+        atomic_store(&material->used[number], 0); // the number may go to another certificate
     place_leave(material, slot);
     material->slots[number] = NULL;
     slot_destroy(material, slot);

@@ -94,6 +94,11 @@ void sources_folders(struct sources *sources, void (*each)(void *owner, const ch
 {
 }
 
+uint64_t sources_due_ns(const struct sources *sources)
+{
+    return UINT64_MAX;
+}
+
 void sources_each(struct sources *sources, void (*each)(void *owner, const struct source_state *state),
                   void *owner)
 {

@@ -53,8 +53,11 @@ static void test_shipped(void **state)
 
     assert_int_equal(glob(pattern, 0, NULL, &files), 0);
     assert_true(files.gl_pathc >= 2);
-    for (size_t i = 0; i < files.gl_pathc; i++)
-        check_shipped(files.gl_pathv[i]);
+    for (size_t i = 0; i < files.gl_pathc; i++) {
+        // Of another kind, and tested with `ringbolt pki`.
+        if (strcmp(strrchr(files.gl_pathv[i], '/'), "/pki.yaml") != 0)
+            check_shipped(files.gl_pathv[i]);
+    }
     globfree(&files);
     free(pattern);
 }
