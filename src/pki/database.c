@@ -24,7 +24,7 @@
 #include "ringbolt/file.h"
 #include "src/config/memory.h"
 #include "src/pki/moment.h"
-#include "src/pki/subject.h"
+#include "src/pki/pem.h"
 
 #define SIZE_MAX_BYTES ((size_t)256 << 20)
 
@@ -239,7 +239,7 @@ struct record *database_add(struct database *database, const X509 *certificate)
     serial_text(X509_get0_serialNumber(certificate), record.serial);
     (void)moment_from_asn1(X509_get0_notBefore(certificate), &record.issued);
     (void)moment_from_asn1(X509_get0_notAfter(certificate), &record.expires);
-    subject_text(X509_get_subject_name(certificate), subject);
+    whom_text(certificate, subject);
     for (char *byte = subject; *byte != '\0'; byte++) {
         if ((unsigned char)*byte < 0x20 || *byte == 0x7f)
             *byte = '?'; // a line stays a line

@@ -33,7 +33,7 @@ struct record {
     time_t expires;
     enum reason reason;
     time_t revoked; // when, unless REASON_NONE
-    char *subject;
+    char *subject;  // or names, when that is empty
 };
 
 struct database {

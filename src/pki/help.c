@@ -129,6 +129,7 @@ const char help_crl[] =
     "      --ca-key FILE          its key (default: NAME.key beside NAME.pem)\n"
     "      --ca-passphrase SOURCE of that key (default: ask, if it is encrypted)\n"
     "  -o, --out FILE             the CRL (default: NAME.crl beside NAME.pem)\n"
+    "      --der                  binary, as RFC 5280 wants it behind an http address (default: PEM)\n"
     "      --days N               until the next one has to be there (default: 30)\n"
     "      --next-update WHEN     2027-01-31 or 2027-01-31T12:00:00Z instead\n"
     "      --digest WORD          sha256, sha384 or sha512 (default: as suits the key)\n"

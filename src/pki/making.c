@@ -225,7 +225,7 @@ static bool compare_extensions(const struct entity *entity, X509 *certificate, c
         return false;
     is_same = extensions_equal(certificate, wanted, &nid);
     if (!is_same)
-        (void)why_set(why, "%s: it has something else there", extension_word(nid));
+        (void)why_set(why, "there is a difference in its %s", extension_word(nid));
     sk_X509_EXTENSION_pop_free(wanted, X509_EXTENSION_free);
     return is_same;
 }

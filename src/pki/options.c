@@ -56,6 +56,7 @@ static const struct known {
     OPTION("new-key", FLAG, new_key),
     OPTION("release", FLAG, release),
     OPTION("legacy", FLAG, legacy),
+    OPTION("der", FLAG, der),
     OPTION("json", FLAG, json),
     OPTION("force", FLAG, is_forced),
     OPTION("help", FLAG, wants_help),

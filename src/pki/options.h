@@ -45,6 +45,7 @@ struct options {
     bool new_key;
     bool release;
     bool legacy;
+    bool der;
     bool json;
     bool is_forced;
     bool wants_help;

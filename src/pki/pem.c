@@ -10,6 +10,7 @@
 #include <openssl/pem.h>
 
 #include "ringbolt/file.h"
+#include "src/pki/altname.h"
 
 static enum status load(const char *path, uint8_t **ret_data, BIO **ret)
 {
@@ -120,4 +121,23 @@ bool is_self_signed(X509 *certificate)
 
     ERR_clear_error();
     return is;
+}
+
+void whom_text(const X509 *certificate, char text[static SUBJECT_TEXT_MAX])
+{
+    GENERAL_NAMES *names;
+    char name[ALTNAME_TEXT_MAX];
+
+    subject_text(X509_get_subject_name(certificate), text);
+    if (text[0] != '\0')
+        return;
+    names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+    for (int i = 0; i < sk_GENERAL_NAME_num(names) && strlen(text) + sizeof(name) + 2 < SUBJECT_TEXT_MAX;
+         i++) {
+        altname_text(sk_GENERAL_NAME_value(names, i), name);
+        strcat(text, i > 0 ? ", " : "");
+        strcat(text, name);
+    }
+    GENERAL_NAMES_free(names);
+    ERR_clear_error();
 }

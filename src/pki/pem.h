@@ -9,6 +9,7 @@
 #include <openssl/x509.h>
 
 #include "src/pki/status.h"
+#include "src/pki/subject.h"
 
 #define PEM_SIZE_MAX ((size_t)16 << 20)
 
@@ -20,3 +21,6 @@ enum status pem_load_certificate(const char *path, X509 **ret);
 enum status pem_load_request(const char *path, X509_REQ **ret);
 
 bool is_self_signed(X509 *certificate);
+
+// Whom a certificate is for, in a line for people: its subject, or its names when that is empty.
+void whom_text(const X509 *certificate, char text[static SUBJECT_TEXT_MAX]);

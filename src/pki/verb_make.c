@@ -13,7 +13,7 @@
 #include "src/pki/database.h"
 #include "src/pki/making.h"
 #include "src/pki/options.h"
-#include "src/pki/subject.h"
+#include "src/pki/pem.h"
 
 // ---- writing ----
 
@@ -50,7 +50,7 @@ static void say_done(const struct entity *entity)
     char end[32];
 
     key_kind_text(&entity->kind, kind);
-    subject_text(entity->wish.subject, subject);
+    whom_text(making->certificate, subject);
     moment_text(making->validity.not_after, end);
     if (making->has_key_file || making->key_fate != FATE_KEEP)
         say("%s: %s, %s%s", making->key_path, fate_word(making->key_fate), kind,

@@ -31,7 +31,11 @@ static enum status find_by_file(const char *path, const struct authority *author
 
     if (status != STATUS_OK)
         return status;
-    if (!authority_has_issued(authority, certificate)) {
+    if (X509_cmp(certificate, authority->certificate) == 0) {
+        status = complain(
+            STATUS_FAILED,
+            "%s: is the authority itself, whose own CRL nobody believes then; revoke it at its issuer", path);
+    } else if (!authority_has_issued(authority, certificate)) {
         status = complain(STATUS_FAILED, "%s: was not issued by %s", path, authority->path);
     } else {
         serial_text(X509_get0_serialNumber(certificate), serial);
@@ -227,15 +231,16 @@ static enum status make_crl(const struct authority *authority, const struct data
     return STATUS_OK;
 }
 
-static enum status add_crl(struct delivery *delivery, const char *path, X509_CRL *crl, bool is_forced)
+static enum status add_crl(struct delivery *delivery, const char *path, X509_CRL *crl,
+                           const struct options *options)
 {
     BIO *bio = BIO_new(BIO_s_mem());
     enum status status;
 
-    if (bio == NULL || PEM_write_bio_X509_CRL(bio, crl) != 1)
+    if (bio == NULL || (options->der ? i2d_X509_CRL_bio(bio, crl) : PEM_write_bio_X509_CRL(bio, crl)) != 1)
         status = complain_openssl("%s: cannot be written", path);
     else
-        status = delivery_add_bio(delivery, path, bio, is_forced);
+        status = delivery_add_bio(delivery, path, bio, options->is_forced);
     BIO_free(bio);
     return status;
 }
@@ -261,7 +266,7 @@ static enum status publish(const struct options *options, const char *out, const
     database.crl_number++;
     status = make_crl(authority, &database, validity, digest, &crl);
     if (status == STATUS_OK)
-        status = add_crl(&delivery, out, crl, options->is_forced);
+        status = add_crl(&delivery, out, crl, options);
     if (status == STATUS_OK)
         status = database_save(&database);
     if (status == STATUS_OK)

@@ -14,6 +14,8 @@ import pytest
 
 import ringbolt
 
+pytestmark = pytest.mark.any_layer
+
 EXAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "conf", "pki.yaml")
 SECRET = {"SERVER_KEY_PASSPHRASE": "correct horse"}
 

@@ -15,6 +15,8 @@ import pytest
 import ringbolt
 from test_pki import contents, good, limited, openssl, pki, text_of
 
+pytestmark = pytest.mark.any_layer
+
 PHRASE = {"PHRASE": "correct horse"}
 
 
@@ -182,6 +184,27 @@ def test_bad_answers(tmp_path, first, second, says):
     assert status == 1 and says in shown and not os.listdir(tmp_path)
 
 
+def test_make_asks_only_for_what_it_needs(tmp_path):
+    (tmp_path / "asking.yaml").write_text("authorities:\n  - { name: root, subject: { CN: R }, passphrase: { prompt: true } }\n"
+                                          "certificates:\n  - { name: server, issuer: root, names: s.example }\n")
+    terminal = Terminal("make", "-c", "asking.yaml", cwd=tmp_path)
+    for question in ("New passphrase for root.key: ", "again: "):
+        terminal.wait_for(question)
+        terminal.type("typed\n")
+    assert terminal.end()[1] == 0
+    openssl("pkey", "-in", f"{tmp_path}/root.key", "-passin", "pass:typed", "-noout")
+    # Everything is there: no question, so no terminal is needed. Something is to be signed: a question.
+    assert "made" not in good("make", "-c", "asking.yaml", cwd=tmp_path)
+    os.remove(tmp_path / "server.pem")
+    os.remove(tmp_path / "server-chain.pem")
+    assert "no terminal" in pki("make", "-c", "asking.yaml", cwd=tmp_path).stderr
+    terminal = Terminal("make", "-c", "asking.yaml", cwd=tmp_path)
+    terminal.wait_for("Passphrase for root.key: ")
+    terminal.type("typed\n")
+    assert terminal.end()[1] == 0
+    openssl("verify", "-CAfile", f"{tmp_path}/root.pem", f"{tmp_path}/server.pem")
+
+
 def test_interrupted_while_asking(tmp_path):
     terminal = Terminal("key", "--out", "asked.key", "--passphrase", "prompt", cwd=tmp_path)
     terminal.wait_for(": ")
@@ -310,7 +333,7 @@ def test_revoking(ca):
     good("revoke", "--ca", "ca.pem", "held.pem", "--release", cwd=ca)
     assert "CRL 3, 1 revoked" in crl("--force")
     check("held")
-    for operand, says in (("ca.key", "holds no certificate"), ("none.pem", "No such file")):
+    for operand, says in (("ca.key", "holds no certificate"), ("none.pem", "No such file"), ("ca.pem", "the authority itself")):
         done = pki("revoke", "--ca", "ca.pem", operand, cwd=ca)
         assert done.returncode == 1 and says in done.stderr
 
@@ -336,6 +359,18 @@ def test_a_damaged_database(ca, line):
     before = contents(ca)
     done = pki("revoke", "--ca", "ca.pem", "leaf.pem", cwd=ca)
     assert done.returncode == 1 and "ca.db:4: " in done.stderr and contents(ca) == before
+
+
+@pytest.mark.parametrize("kind", ["rsa:2048", "ec:P-521", "ed25519"])
+def test_crls_of_every_key(tmp_path, kind):
+    good("key", "--out", "ca.key", "--type", kind, cwd=tmp_path)
+    good("self-signed", "--key", "ca.key", "--out", "ca.pem", "--profile", "ca", "--subject", "CN=CA", cwd=tmp_path)
+    good("crl", "--ca", "ca.pem", "--out", "list.crl", "--days", "1", cwd=tmp_path)
+    assert "verify OK" in openssl("crl", "-in", f"{tmp_path}/list.crl", "-CAfile", f"{tmp_path}/ca.pem", "-noout")
+    certtool("--verify-crl", "--load-ca-certificate", f"{tmp_path}/ca.pem", "--infile", f"{tmp_path}/list.crl")
+    good("crl", "--ca", "ca.pem", "--out", "list.crl", "--force", "--der", cwd=tmp_path)
+    assert "verify OK" in openssl("crl", "-inform", "DER", "-in", f"{tmp_path}/list.crl", "-CAfile", f"{tmp_path}/ca.pem", "-noout")
+    assert json.loads(good("show", "--json", f"{tmp_path}/list.crl"))[0]["number"] == "2"
 
 
 def test_signing_at_once(ca):
