@@ -78,8 +78,8 @@ int chain_parse(const struct named_file *file, const struct content *content, st
         return 0;
     if (!has_key)
         return explain_bytes(file, content);
-    file_complain(file, "%s holds a private key and no certificate; chain and key look exchanged",
-                  file->path);
+    file_complain(file, "%s holds a private key and no certificate; %s", file->path,
+                  file->key_cure != NULL ? file->key_cure : file->cure);
     return -EINVAL;
 }
 

@@ -12,8 +12,9 @@ struct named_file {
     struct report *report;
     struct config_where where;
     const char *path;
-    const char *what; // "certificate chain", "private key": stands ahead of the path
-    const char *cure; // "give a PEM file …"
+    const char *what;     // "certificate chain", "private key": stands ahead of the path
+    const char *cure;     // "give a PEM file …"
+    const char *key_cure; // if a private key is found instead; NULL: as `cure`
 };
 
 #define file_complain(file, ...) report_add((file)->report, (file)->where, __VA_ARGS__)

@@ -27,22 +27,44 @@ const char *encrypted_why(void)
 
 // ---- OpenSSL's old algorithms ----
 
-// Made when it is first needed; NULL when the provider isn't installed.
+static struct {
+    bool is_tried;
+    OSSL_LIB_CTX *context; // NULL: the legacy provider isn't installed
+    OSSL_PROVIDER *providers[2];
+} legacy;
+
+static void legacy_unload(void)
+{
+    for (int i = 1; i >= 0; i--) {
+        if (legacy.providers[i] != NULL)
+            OSSL_PROVIDER_unload(legacy.providers[i]);
+        legacy.providers[i] = NULL;
+    }
+    OSSL_LIB_CTX_free(legacy.context);
+    legacy.context = NULL;
+}
+
+// Made when it is first needed.
 static OSSL_LIB_CTX *legacy_context(void)
 {
-    static OSSL_LIB_CTX *context;
-    static bool is_tried;
+    if (legacy.is_tried)
+        return legacy.context;
+    legacy.is_tried = true;
+    legacy.context = OSSL_LIB_CTX_new();
+    if (legacy.context == NULL)
+        return NULL;
+    legacy.providers[0] = OSSL_PROVIDER_load(legacy.context, "default");
+    legacy.providers[1] = OSSL_PROVIDER_load(legacy.context, "legacy");
+    if (legacy.providers[0] == NULL || legacy.providers[1] == NULL)
+        legacy_unload();
+    ERR_clear_error();
+    return legacy.context;
+}
 
-    if (is_tried)
-        return context;
-    is_tried = true;
-    context = OSSL_LIB_CTX_new();
-    if (context != NULL &&
-        (OSSL_PROVIDER_load(context, "default") == NULL || OSSL_PROVIDER_load(context, "legacy") == NULL)) {
-        OSSL_LIB_CTX_free(context);
-        context = NULL;
-    }
-    return context;
+void encrypted_finish(void)
+{
+    legacy_unload();
+    legacy.is_tried = false;
 }
 
 void encrypted_set_why(const char *algorithm)

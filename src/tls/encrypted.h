@@ -28,3 +28,6 @@ void encrypted_set_why(const char *algorithm);
 
 // Did OpenSSL fail because it lacks an algorithm? Takes the errors off the queue.
 bool encrypted_was_unknown(void);
+
+// Unloads the legacy provider, if it was loaded. It is loaded again when it is needed again.
+void encrypted_finish(void);

@@ -12,6 +12,7 @@
 #include "ringbolt/material.h"
 #include "src/tls/certificate.h"
 #include "src/tls/chain.h"
+#include "src/tls/encrypted.h"
 #include "src/tls/key_file.h"
 #include "src/tls/pkcs12.h"
 #include "src/tls/private_key.h"
@@ -31,6 +32,7 @@ void loader_destroy(struct loader *loader)
 {
     if (loader == NULL)
         return;
+    encrypted_finish();
     passphrases_destroy(loader->passphrases);
     pool_destroy(loader->pool);
     free(loader);
@@ -102,6 +104,7 @@ static int load_pair(struct loader *loader, const struct config_certificate *sou
         .path = source->chain,
         .what = "certificate chain",
         .cure = "give a PEM file with the certificate first",
+        .key_cure = "chain and key look exchanged",
     };
     const struct named_file key_file = {
         .report = report,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <openssl/err.h>
+#include <openssl/provider.h>
 
 #include "ringbolt/material.h"
 #include "tests/unit/certificates.h"
@@ -149,6 +150,32 @@ static inline X509 *certificate_with(const char *name, EVP_PKEY *key, X509 *issu
 
     certificate_alter(certificate, issuer, issuer_key != NULL ? issuer_key : key, nid, value);
     return certificate_fresh(certificate);
+}
+
+// ---- OpenSSL's legacy provider ----
+
+struct legacy {
+    OSSL_LIB_CTX *context;
+    OSSL_PROVIDER *providers[2];
+};
+
+// False when it isn't installed. legacy_finish() it in any case.
+static inline bool legacy_init(struct legacy *legacy)
+{
+    legacy->context = OSSL_LIB_CTX_new();
+    legacy->providers[0] = OSSL_PROVIDER_load(legacy->context, "default");
+    legacy->providers[1] = OSSL_PROVIDER_load(legacy->context, "legacy");
+    ERR_clear_error();
+    return legacy->providers[0] != NULL && legacy->providers[1] != NULL;
+}
+
+static inline void legacy_finish(struct legacy *legacy)
+{
+    for (int i = 1; i >= 0; i--) {
+        if (legacy->providers[i] != NULL)
+            OSSL_PROVIDER_unload(legacy->providers[i]);
+    }
+    OSSL_LIB_CTX_free(legacy->context);
 }
 
 // ---- one load ----

@@ -9,7 +9,6 @@
 #include <termios.h>
 
 #include <openssl/pkcs12.h>
-#include <openssl/provider.h>
 
 #define PHRASE "open sesame"
 
@@ -351,16 +350,6 @@ static void test_phrase_not_needed(void **state)
 
 // ---- OpenSSL's legacy provider ----
 
-static OSSL_LIB_CTX *legacy_make(void)
-{
-    OSSL_LIB_CTX *context = OSSL_LIB_CTX_new();
-
-    if (OSSL_PROVIDER_load(context, "default") != NULL && OSSL_PROVIDER_load(context, "legacy") != NULL)
-        return context;
-    OSSL_LIB_CTX_free(context);
-    return NULL;
-}
-
 // In a process of its own, and without cmocka's assertions there: whether the provider is there is found once.
 static void run_without_provider(void)
 {
@@ -384,15 +373,17 @@ static void run_without_provider(void)
 
 static void test_legacy(void **state)
 {
-    OSSL_LIB_CTX *context = legacy_make();
+    struct legacy legacy;
     struct load load;
+    bool has_legacy = legacy_init(&legacy);
     int status;
     pid_t pid;
 
-    if (context == NULL)
+    if (has_legacy)
+        write_encrypted_der("legacy.der", ec_key, NID_pbeWithMD5AndDES_CBC, NULL, legacy.context);
+    legacy_finish(&legacy);
+    if (!has_legacy)
         skip();
-    write_encrypted_der("legacy.der", ec_key, NID_pbeWithMD5AndDES_CBC, NULL, context);
-    OSSL_LIB_CTX_free(context);
     pid = fork();
     if (pid == 0)
         run_without_provider();

@@ -5,7 +5,6 @@
 #include <sys/wait.h>
 
 #include <openssl/pkcs12.h>
-#include <openssl/provider.h>
 
 #define PHRASE "open sesame"
 
@@ -234,23 +233,23 @@ static void run_without_provider(void)
 
 static void test_legacy(void **state)
 {
-    OSSL_LIB_CTX *context = OSSL_LIB_CTX_new();
+    struct legacy legacy;
+    bool has_legacy = legacy_init(&legacy);
     int status;
     pid_t pid;
 
-    if (OSSL_PROVIDER_load(context, "default") == NULL || OSSL_PROVIDER_load(context, "legacy") == NULL) {
-        OSSL_LIB_CTX_free(context);
+    if (has_legacy)
+        write_pkcs12("legacy.p12", &(struct wish){PHRASE,
+                                                  leaf_key,
+                                                  leaf,
+                                                  {middle},
+                                                  NID_pbe_WithSHA1And3_Key_TripleDES_CBC,
+                                                  NID_pbe_WithSHA1And40BitRC2_CBC,
+                                                  0,
+                                                  legacy.context});
+    legacy_finish(&legacy);
+    if (!has_legacy)
         skip();
-    }
-    write_pkcs12("legacy.p12", &(struct wish){PHRASE,
-                                              leaf_key,
-                                              leaf,
-                                              {middle},
-                                              NID_pbe_WithSHA1And3_Key_TripleDES_CBC,
-                                              NID_pbe_WithSHA1And40BitRC2_CBC,
-                                              0,
-                                              context});
-    OSSL_LIB_CTX_free(context);
     pid = fork();
     if (pid == 0)
         run_without_provider();

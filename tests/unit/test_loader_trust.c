@@ -195,7 +195,7 @@ static const struct {
      "file"},
     {"ca.der", NULL,
      "test.yaml:3:5: bundle of client authorities %/ca.der is DER, not PEM; convert it with `openssl x509"},
-    {"ca.key", NULL, "test.yaml:3:5: %/ca.key holds a private key and no certificate"},
+    {"ca.key", NULL, "test.yaml:3:5: %/ca.key holds a private key and no certificate; give a PEM file with"},
     {"ca.pem", "none.crl",
      "test.yaml:4:7: cannot read revocation list %/none.crl: No such file or directory; give a CRL that the "
      "authority published"},
