@@ -34,7 +34,7 @@ static json_t *new_text(const char *text)
         return value;
     plain = strdup(text);
     for (char *byte = plain; plain != NULL && *byte != '\0'; byte++)
-        *byte = (unsigned char)*byte >= 0x80 ? '?' : *byte;
+        *byte = (char)((unsigned char)*byte >= 0x80 ? '?' : *byte);
     value = plain != NULL ? json_string(plain) : NULL;
     free(plain);
     if (value == NULL)

@@ -13,7 +13,7 @@ static void label_text(const char *key, char label[static LABEL_WIDTH + 1])
 {
     snprintf(label, LABEL_WIDTH + 1, "%s", key);
     for (char *letter = label; *letter != '\0'; letter++)
-        *letter = *letter == '_' ? ' ' : *letter;
+        *letter = (char)(*letter == '_' ? ' ' : *letter);
 }
 
 static void value_text(const json_t *value, char *text, size_t size)

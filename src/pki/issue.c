@@ -97,7 +97,7 @@ enum status certificate_issue(const struct issue *issue, X509 **ret)
 {
     X509 *certificate = X509_new();
     const X509_NAME *issuer = issue->issuer != NULL ? X509_get_subject_name(issue->issuer) : issue->subject;
-    const EVP_MD *digest;
+    const EVP_MD *digest = NULL;
     bool is_good;
 
     if (digest_choose(issue->label, issue->digest, issue->issuer_key, &digest) != STATUS_OK) {

@@ -2,6 +2,7 @@
 // Private keys. What holds one in text is memory of secret.h.
 #include "src/pki/key.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,7 +95,7 @@ void key_text(const EVP_PKEY *key, char text[static KEY_KIND_TEXT_MAX])
         name = EVP_PKEY_get0_type_name(key);
         snprintf(text, KEY_KIND_TEXT_MAX, "%s", name != NULL ? name : "unknown");
         for (char *letter = text; *letter != '\0'; letter++)
-            *letter = *letter >= 'A' && *letter <= 'Z' ? (char)(*letter - 'A' + 'a') : *letter;
+            *letter = (char)tolower((unsigned char)*letter);
     }
 }
 

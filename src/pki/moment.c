@@ -4,26 +4,51 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #define FORMS "a day as 2027-01-31 or a moment as 2027-01-31T12:00:00Z is needed"
+
+// `count` digits and then `end` at *text, which moves behind both. -1 when it is something else.
+static int take_number(const char **text, int count, char end)
+{
+    int number = 0;
+
+    for (; count > 0; count--, (*text)++) {
+        if (**text < '0' || **text > '9')
+            return -1;
+        number = number * 10 + (**text - '0');
+    }
+    if (**text != end)
+        return -1;
+    *text += end != '\0';
+    return number;
+}
+
+// The numbers as they stand; false when a part is missing or something else is there.
+static bool take_parts(const char *text, struct tm *parts)
+{
+    bool has_time = strlen(text) > 10;
+
+    parts->tm_year = take_number(&text, 4, '-');
+    parts->tm_mon = parts->tm_year < 0 ? -1 : take_number(&text, 2, '-');
+    parts->tm_mday = parts->tm_mon < 0 ? -1 : take_number(&text, 2, has_time ? 'T' : '\0');
+    if (!has_time)
+        return parts->tm_mday >= 0;
+    parts->tm_hour = parts->tm_mday < 0 ? -1 : take_number(&text, 2, ':');
+    parts->tm_min = parts->tm_hour < 0 ? -1 : take_number(&text, 2, ':');
+    parts->tm_sec = parts->tm_min < 0 ? -1 : take_number(&text, 2, 'Z');
+    return parts->tm_sec >= 0 && *text == '\0';
+}
 
 int moment_parse(const char *text, time_t *ret, char why[static WHY_MAX])
 {
     struct tm parts = {0};
     struct tm again;
     time_t moment;
-    size_t length = strlen(text);
-    int end = 0;
 
-    if (length == 10)
-        (void)sscanf(text, "%4d-%2d-%2d%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday, &end);
-    else
-        (void)sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2dZ%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday,
-                     &parts.tm_hour, &parts.tm_min, &parts.tm_sec, &end);
-    // sscanf lets spaces and signs pass.
-    if ((length != 10 && length != 20) || (size_t)end != length || strpbrk(text, " +\t") != NULL)
+    if (!take_parts(text, &parts))
         return why_set(why, FORMS);
     parts.tm_year -= 1900;
     parts.tm_mon -= 1;

@@ -201,7 +201,7 @@ static void on_wrong(void *context, const char *key, const char *why)
 
     snprintf(name, sizeof(name), "--%s", strcmp(key, "names") == 0 ? "name" : key);
     for (char *letter = name; *letter != '\0'; letter++)
-        *letter = *letter == '_' ? '-' : *letter;
+        *letter = (char)(*letter == '_' ? '-' : *letter);
     wrong->status = complain_usage(wrong->options->verb, "%s: %s", name, why);
 }
 

@@ -3,6 +3,7 @@
 // sense together, is found out here. Everything that is wrong is reported in one run.
 #include "src/pki/plan.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +122,7 @@ static void set_order(struct plan *plan, struct report *report)
             at->is_visited = true;
             path[depth++] = at;
         }
+        assert(depth > 0 || at == NULL || at->is_ordered); // what was visited before is in its place by now
         if (at != NULL && !at->is_ordered) {
             report_add(
                 report, entity_where(&plan->entities[i], "issuer"),
@@ -268,8 +270,8 @@ enum status plan_load(const char *path, struct plan *ret, struct report *report)
     const char *slash = strrchr(path, '/');
     char *directory =
         slash == NULL ? memory_copy(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    uint8_t *text;
-    size_t size;
+    uint8_t *text = NULL;
+    size_t size = 0;
     enum status status = STATUS_FILE;
     int error = file_read(path, FILE_SIZE_MAX, &text, &size);
 
@@ -283,8 +285,7 @@ enum status plan_load(const char *path, struct plan *ret, struct report *report)
                    error == -EINVAL ? "not a regular file" : strerror(-error));
     else
         status = plan_parse((const char *)text, size, directory, ret, report);
-    if (error == 0)
-        free(text);
+    free(text);
     free(directory);
     return status;
 }
