@@ -187,15 +187,14 @@ def private(path, flags):
 
 @pytest.fixture(scope="module")
 def many(ca, work):
-    """A folder of certificates for n0.example, n1.example, … and a wildcard, that share a key."""
+    """A folder of certificates for n0.example, n1.example, … and a wildcard, each in one file with the key that they share."""
     where = os.path.join(work, "many")
     os.mkdir(where)
     key = pki.key_make("ecdsa")
     key_pem = ca.issue(key=key).key_pem()
     for number in range(NAMES):
-        for ending, data in (("pem", ca.issue([f"n{number}.example"], key=key).chain_pem()), ("key", key_pem)):
-            with open(os.path.join(where, f"n{number}.{ending}"), "wb", opener=private) as f:
-                f.write(data)
+        with open(os.path.join(where, f"n{number}.pem"), "wb", opener=private) as f:
+            f.write(ca.issue([f"n{number}.example"], key=key).chain_pem() + key_pem)
     ca.issue(["*.wild.example"], key=key).write(where, "wildcard")
     return where
 
@@ -221,7 +220,7 @@ def test_many_names(start, actor, ca, many, work):
 
     for number, nudge in ((5, False), (NAMES // 2, True)):
         pair = ca.issue([f"n{number}.example"])
-        pair.write(many, f"n{number}")
+        pki.write_whole(os.path.join(many, f"n{number}.pem"), pair.chain_pem() + pair.key_pem(), 0o600)
         if nudge:
             stage.proxy.admin("reload")
             assert shown(stage["app"], f"n{number}.example") == pair.fingerprint
