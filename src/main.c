@@ -127,7 +127,7 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "pki") == 0)
         return cli_finish((enum cli_status)pki_main(argc - 1, argv + 1));
     if (argc == 2 && strcmp(argv[1], FETCH_COMMAND) == 0) // internal: the master calls it
-        return fetch_child();
+        fetch_child();
     status = cli_parse(argc, argv, &options);
     if (status != CLI_OK)
         return status;

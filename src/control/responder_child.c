@@ -260,7 +260,7 @@ static void ask(const struct question *question, struct exchange *exchange)
     curl_global_cleanup();
 }
 
-int fetch_child(void)
+_Noreturn void fetch_child(void)
 {
     static struct question question;
     static struct exchange exchange;
@@ -269,12 +269,14 @@ int fetch_child(void)
     if (error < 0) {
         fprintf(stderr, "ringbolt: %s is a command that ringbolt calls itself, to ask an OCSP responder\n",
                 FETCH_COMMAND);
-        return STATUS_USAGE;
+        _exit(STATUS_USAGE);
     }
     error = fetch_confine();
     if (error < 0)
         fail(&exchange, FETCH_FAILED, "its limits can't be set: %s", log_error_text(error));
     else
         ask(&question, &exchange);
-    return write_answer(&exchange) < 0 ? 1 : 0;
+    _exit(write_answer(&exchange) < 0
+              ? 1
+              : 0); // a sanitizer's last look at memory needs files that are locked now
 }

@@ -79,8 +79,8 @@ struct fetch_answer_header {
 };
 #define FETCH_MAGIC 0x6f637370u
 
-// The internal command: asks what standard input says and answers on standard output. Returns the exit status.
-int fetch_child(void);
+// The internal command: asks what standard input says and answers on standard output.
+_Noreturn void fetch_child(void);
 
 // Limits, and what the kernel lets a process give up without privileges (responder_confine.c): writing to files, reading those that a name
 // lookup doesn't need, starting programs, looking into other processes. 0, or -errno: a limit could not be set.

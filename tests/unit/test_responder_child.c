@@ -169,7 +169,7 @@ static const struct {
     {"memory", tell_memory},
 };
 
-static int act_as_child(void)
+static _Noreturn void act_as_child(void)
 {
     char url[128];
 
@@ -177,7 +177,7 @@ static int act_as_child(void)
     for (size_t i = 0; i < COUNT(acts); i++) {
         if (strcmp(url, acts[i].name) == 0) {
             acts[i].act();
-            return 0;
+            _exit(0); // whatever it left open
         }
     }
     if (strcmp(url, "hang") == 0) {
@@ -190,10 +190,8 @@ static int act_as_child(void)
         abort();
     if (strcmp(url, "fail") == 0) {
         say(FETCH_MAGIC, FETCH_ANSWERED, 4, "good", 4);
-        return 7;
+        _exit(7);
     }
-    if (strcmp(url, "silent") == 0)
-        return 0;
     if (strcmp(url, "magic") == 0)
         say(1, FETCH_ANSWERED, 4, "good", 4);
     else if (strcmp(url, "result") == 0)
@@ -208,9 +206,9 @@ static int act_as_child(void)
         say_text("\x1b[2J\n2026 ERROR forged \xff");
     else if (strcmp(url, "good") == 0)
         say(FETCH_MAGIC, FETCH_ANSWERED, 4, "good", 4);
-    else
-        return fetch_child();
-    return 0;
+    else if (strcmp(url, "silent") != 0)
+        fetch_child();
+    _exit(0);
 }
 
 // ---- one question ----
@@ -354,6 +352,10 @@ static void test_memory(void **unused)
     char *secret = secret_take(sizeof(SECRET));
 
     (void)unused;
+#ifdef __SANITIZE_ADDRESS__
+    secret_give(secret);
+    skip(); // it looks at memory that nobody has allocated
+#endif
     must(secret != NULL, "memory");
     memcpy(secret, SECRET, sizeof(SECRET));
     secret[0] = 'A';
@@ -404,6 +406,6 @@ int main(int argc, char **argv)
     };
 
     if (world_is_child(argc, argv))
-        return act_as_child();
+        act_as_child();
     return cmocka_run_group_tests_name("responder_child", tests, NULL, NULL);
 }
