@@ -352,15 +352,6 @@ bool responders_reap(struct responders *responders, int pid, int status)
 
 // ---- wanting ----
 
-static struct cache *cache_of(struct responders *responders, const char *folder)
-{
-    for (size_t i = 1; i < responders->cache_count && folder != NULL; i++) {
-        if (strcmp(responders->caches[i].folder, folder) == 0)
-            return &responders->caches[i];
-    }
-    return &responders->caches[0];
-}
-
 static void put(struct responders *responders, struct want *want)
 {
     if (want->slot >= responders->slot_count) {
@@ -430,7 +421,7 @@ void responders_want(struct responders *responders, uint32_t slot, const struct 
         return;
     responders_forget(responders, slot);
     want = want_create(slot, certificate, ocsp);
-    want->cache = cache_of(responders, ocsp->cache);
+    want->cache = caches_find(responders, ocsp->cache);
     want->responder = url != NULL ? responder_take(responders, url) : NULL;
     put(responders, want);
     staple = cache_read(want->cache, want->certificate, now_s);
@@ -451,22 +442,6 @@ void responders_want(struct responders *responders, uint32_t slot, const struct 
 
 // ---- life ----
 
-static void open_caches(struct responders *responders, const struct config *config)
-{
-    // One for those who keep nothing, and at most one a listener.
-    responders->caches = memory_allocate((config->listener_count + 1) * sizeof(*responders->caches));
-    cache_init(&responders->caches[responders->cache_count++], NULL);
-    for (size_t i = 0; i < config->listener_count; i++) {
-        const struct config_ocsp *ocsp = &config->listeners[i].tls.ocsp;
-        bool is_known = false;
-
-        for (size_t j = 1; j < responders->cache_count && ocsp->cache != NULL; j++)
-            is_known = is_known || strcmp(responders->caches[j].folder, ocsp->cache) == 0;
-        if (ocsp->fetch && ocsp->cache != NULL && !is_known)
-            cache_init(&responders->caches[responders->cache_count++], ocsp->cache);
-    }
-}
-
 int responders_create(struct loop *loop, const struct config *config, const struct account *account,
                       responders_answered *answered, void *owner, struct responders **ret)
 {
@@ -481,7 +456,7 @@ int responders_create(struct loop *loop, const struct config *config, const stru
     loop_timer_init(&responders->timer, ask_who_is_due, responders);
     for (size_t i = 0; i < FETCHES_MAX; i++)
         fetch_init(&responders->askings[i].fetch, loop);
-    open_caches(responders, config);
+    caches_open(responders, config);
     *ret = responders;
     return 0;
 }

@@ -167,3 +167,30 @@ void responder_give(struct responders *responders, struct responder *responder)
     free(responder->trouble);
     free(responder);
 }
+
+// ---- caches ----
+
+void caches_open(struct responders *responders, const struct config *config)
+{
+    // One for those who keep nothing, and at most one a listener.
+    responders->caches = memory_allocate((config->listener_count + 1) * sizeof(*responders->caches));
+    cache_init(&responders->caches[responders->cache_count++], NULL);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_ocsp *ocsp = &config->listeners[i].tls.ocsp;
+        bool is_known = false;
+
+        for (size_t j = 1; j < responders->cache_count && ocsp->cache != NULL; j++)
+            is_known = is_known || strcmp(responders->caches[j].folder, ocsp->cache) == 0;
+        if (ocsp->fetch && ocsp->cache != NULL && !is_known)
+            cache_init(&responders->caches[responders->cache_count++], ocsp->cache);
+    }
+}
+
+struct cache *caches_find(struct responders *responders, const char *folder)
+{
+    for (size_t i = 1; i < responders->cache_count && folder != NULL; i++) {
+        if (strcmp(responders->caches[i].folder, folder) == 0)
+            return &responders->caches[i];
+    }
+    return &responders->caches[0];
+}

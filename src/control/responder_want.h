@@ -88,3 +88,8 @@ unsigned want_rank(const struct want *want, int64_t now_s);
 // Each take is to be given back.
 struct responder *responder_take(struct responders *responders, const char *url);
 void responder_give(struct responders *responders, struct responder *responder); // NULL is accepted
+
+// One for each folder that listeners name, and one that keeps nothing.
+void caches_open(struct responders *responders, const struct config *config);
+struct cache *caches_find(struct responders *responders,
+                          const char *folder); // NULL: the one that keeps nothing
