@@ -92,6 +92,7 @@ int control_load(struct control *control, const struct control_options *options,
     if (error == 0)
         error = sources_load(options->config, control->loader, develop, options->is_check, report,
                              &control->sources);
+    loader_ask_no_more(control->loader); // a master that serves has no time to wait for somebody at a terminal
     if (error < 0 || is_wrong)
         return -EINVAL;
     if (develop)
