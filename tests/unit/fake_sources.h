@@ -49,6 +49,10 @@ struct loader *loader_create(bool may_ask)
     return NULL;
 }
 
+void loader_ask_no_more(struct loader *loader)
+{
+}
+
 void loader_destroy(struct loader *loader)
 {
 }
