@@ -5,6 +5,7 @@ what is bad never.
 RINGBOLT_E2E_ROTATIONS=200   how often each (default 12)
 pytest -s                    shows how long it took until the new one was served
 """
+import contextlib
 import json
 import os
 import signal
@@ -282,3 +283,32 @@ def test_existing_connections_go_on(rotation):
             assert client.recv(100) == b"still here"
         with pytest.raises(ssl.SSLError):  # and the context above still verifies, as it should for this test to mean anything
             clients.python_connect(running.stage["app"], ssl.create_default_context())
+
+
+def test_drain_over_each_record_layer(rotation, layer):
+    """Who came under the old certificate is ended, who came under the new one is not, whoever protects the records."""
+    running = rotation(pki.Rename, layer=layer)
+    running.load.stop()
+    context = clients.python_context(running.load.ca, "1.3")
+
+    def come():
+        client = clients.python_connect(running.stage["app"], context)
+        client.sendall(b"echo x\nhello")
+        assert client.recv(100) == b"hello"
+        return client
+
+    with come() as old:
+        running.files.replace(running.ca.issue())
+        running.proxy.admin("reload")
+        with come() as new:
+            since = running.proxy.mark()
+            running.proxy.admin("drain", "--certificate", "localhost", "--timeout", "0s")
+            with contextlib.suppress(OSError):  # a reset is an end too
+                while old.recv(100):
+                    pass
+            line = running.proxy.connection(since)
+            assert (line["end"], line["certificate"]) == ("retired", pki.fingerprint(old.getpeercert(True))[:16])
+            assert (line["record_tx"], line["record_rx"]) == {"user": ("user", "user"), "tx": ("kernel", "user"), "late": ("user", "user"),
+                                                              "kernel": ("kernel", "kernel")}[layer]
+            new.sendall(b"still here")
+            assert new.recv(100) == b"still here"
