@@ -74,14 +74,11 @@ static void tell_descriptors(void)
 
 static void tell_environment(void)
 {
-    char text[256] = "";
+    char text[64];
 
-    for (char **variable = environ; *variable != NULL; variable++) {
-        if (strncmp(*variable, "http_proxy=", 11) != 0 && strchr(*variable, '=') != NULL &&
-            strlen(text) + strlen(*variable) + 2 < sizeof(text))
-            strcat(strcat(text, *variable), " ");
-    }
-    say_text(text[0] != '\0' ? text : "nothing");
+    snprintf(text, sizeof(text), "passphrase %d path %d proxy %d", getenv("RINGBOLT_PASSPHRASE") != NULL,
+             getenv("PATH") != NULL, getenv("http_proxy") != NULL);
+    say_text(text);
 }
 
 static void tell_account(void)
@@ -334,14 +331,11 @@ static void test_descriptors(void **unused)
 
 static void test_environment(void **unused)
 {
-    const char *why;
-
     (void)unused;
     setenv("RINGBOLT_PASSPHRASE", SECRET, 1);
     setenv("http_proxy", "", 1);
-    why = ask("environment");
-    assert_null(strstr(why, SECRET));
-    assert_null(strstr(why, "PATH="));
+    assert_non_null(getenv("PATH"));
+    assert_string_equal(ask("environment"), "passphrase 0 path 0 proxy 1");
     unsetenv("RINGBOLT_PASSPHRASE");
     unsetenv("http_proxy");
     done();
