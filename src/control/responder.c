@@ -168,15 +168,16 @@ static void responder_works(struct responders *responders, struct responder *res
     responder->retry_ns = 0;
 }
 
-// It can't be asked: whoever wants something of it now hears why.
+// It can't be asked: whoever wants something of it now hears why. Children that asked it at the same time tell the same: one failure.
 static void responder_fails(struct responders *responders, struct responder *responder, const char *why)
 {
     bool is_news = responder->trouble == NULL || strcmp(responder->trouble, why) != 0;
-    uint64_t wait_ns = retry_after_ns(++responder->failures);
+    uint64_t now_ns = clock_now_ns();
     int64_t now_s = time(NULL);
 
-    responder->retry_ns = clock_now_ns() + wait_ns;
-    say_trouble(responder, why, log_integer("retry_s", wait_ns / CLOCK_NS_PER_S));
+    if (responder->retry_ns <= now_ns)
+        responder->retry_ns = now_ns + retry_after_ns(++responder->failures);
+    say_trouble(responder, why, log_integer("retry_s", (responder->retry_ns - now_ns) / CLOCK_NS_PER_S));
     for (size_t i = 0; i < responders->slot_count && is_news; i++) {
         struct want *want = responders->slots[i];
 

@@ -380,6 +380,25 @@ def test_must_staple(serve, responder, ca, root_path):
     assert code != 0 and "OCSP" in output and "missing" in output, output
 
 
+def test_must_staple_replaced(serve, responder, folder, ca, root_path):
+    """The new one waits for its response: nobody sees it without."""
+    old, new = issue(ca, must_staple=True), issue(ca, must_staple=True)
+    responder.set(old)
+    responder.set(new)
+    responder.start()
+    stage = serve(old)
+    wait_stapled(stage["app"], root_path, old)
+    pki.write_whole(os.path.join(folder, f"{old.id}.key"), new.key_pem(), 0o600)
+    pki.write_whole(os.path.join(folder, f"{old.id}.pem"), new.chain_pem())
+
+    def is_replaced():
+        shown = status(stage["app"], root_path)
+        assert is_good(shown, old) or is_good(shown, new), shown
+        return is_good(shown, new)
+
+    ringbolt.wait_until(is_replaced, "the new one is served")
+
+
 # ---- time
 
 def test_down_and_back(serve, responder, ca, root_path):

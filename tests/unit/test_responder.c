@@ -280,6 +280,19 @@ static void test_down_and_back(void **unused)
         certificate_destroy(certificates[i]);
 }
 
+// Those that asked at the same time tell of one failure, not of many.
+static void test_down_for_many(void **unused)
+{
+    (void)unused;
+    responders_retry_ns = 1000 * CLOCK_NS_PER_S;
+    world_start();
+    for (uint32_t i = 0; i < FETCHES_MAX; i++)
+        certificate_destroy(want_of(i, "a.example"));
+    until(responders->count > 0 && responders->list[0]->asking == FETCHES_MAX);
+    until(responders->list[0]->asking == 0);
+    assert_int_equal(responders->list[0]->failures, 1);
+}
+
 static unsigned children(void)
 {
     char path[64];
@@ -507,6 +520,7 @@ int main(int argc, char **argv)
         TEST(test_revoked_later),
         TEST(test_refreshed_ahead),
         TEST(test_down_and_back),
+        TEST(test_down_for_many),
         TEST(test_many),
         TEST(test_late),
         TEST(test_forgotten),
