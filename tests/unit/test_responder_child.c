@@ -288,7 +288,7 @@ static void test_grandchild(void **unused)
     {
         char path[64];
         FILE *file;
-        int pid;
+        int pid = 0;
 
         snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
         file = fopen(path, "r");
