@@ -173,9 +173,11 @@ def test_a_missing_intermediate_is_found_in_another_file(place, running):
         tls["certificates"] = tls["certificates"][::order]
         del tls["client_auth"]
         again = ringbolt.Ringbolt(place.folder, config)
-        client = rawtls.RawClient(port.address).handshake()
-        client.close()
-        again.stop()
+        try:
+            client = rawtls.RawClient(port.address).handshake()
+            client.close()
+        finally:
+            again.stop()
         assert client.chain == [place.pair.der, place.ca.der], order
 
 
@@ -311,8 +313,10 @@ def test_reload_warns(place, running):
 def test_run_refuses_what_check_refuses(place):
     BAD["the key of another certificate"][0](place)
     proxy = ringbolt.Ringbolt(place.folder, place.config("127.0.0.1:0", "127.0.0.1:9"), wait=False)
-    assert proxy.process.wait(ringbolt.WAIT) == 3
+    try:
+        assert proxy.process.wait(ringbolt.WAIT) == 3
+    finally:
+        proxy.kill()
     for reader in proxy.readers:
         reader.join(ringbolt.WAIT)
     assert any(place.path("server.key") in line for line in proxy.noise), proxy.noise
-    proxy.kill()
