@@ -47,7 +47,8 @@ struct certificate {
     struct material_bytes leaf;           // DER
     struct material_bytes *intermediates; // DER, in the order they are sent, without the root
     size_t intermediate_count;
-    struct material_bytes authority; // DER: whoever issued it, also a root, which is not sent; empty when nobody knows
+    struct material_bytes
+        authority; // DER: whoever issued it, also a root, which is not sent; empty when nobody knows
     struct material_bytes key; // DER, PKCS#8 PrivateKeyInfo; in secret memory
 };
 
@@ -109,6 +110,8 @@ int loader_ticket_key(struct loader *loader, const char *path, struct config_whe
 // Reads an OCSP response from a file and checks it against the certificate. -EINVAL with a line in report.
 int loader_staple(struct loader *loader, const struct certificate *certificate, const char *path,
                   struct config_where where, struct report *report, struct staple **ret);
+// What staple_check() and loader_staple() say of a certificate that is revoked, so that others can tell.
+#define STAPLE_REVOKED "the certificate is revoked"
 // The same for bytes from elsewhere (a responder, a cache). -EBADMSG with *ret_why (static text, or thread-local until the next call).
 int staple_check(const struct certificate *certificate, const uint8_t *response, size_t size, int64_t now_s,
                  struct staple **ret, const char **ret_why);

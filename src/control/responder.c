@@ -97,8 +97,7 @@ static void answer_nothing(struct responders *responders, struct want *want, con
 static void want_refused(struct responders *responders, struct want *want, const char *why)
 {
     want->retry_ns = clock_now_ns() + retry_after_ns(++want->failures);
-    // Its only sign: that of staple_check(), as material.h says what it is for.
-    if (strstr(why, "revoked") != NULL)
+    if (strcmp(why, STAPLE_REVOKED) == 0)
         say_revoked(responders, want, why);
     else
         say_refused(want, why);

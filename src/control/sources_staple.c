@@ -150,6 +150,9 @@ void sources_staple(struct sources *sources, uint32_t slot, uint64_t certificate
     if (staple == NULL) {
         free(source->fetch_problem);
         source->fetch_problem = memory_copy(problem != NULL ? problem : "the responder gave none");
+        // The one in service says the contrary of what is known now.
+        if (!is_pending && problem != NULL && strcmp(problem, STAPLE_REVOKED) == 0)
+            staple_serve(sources, source, NULL);
     } else if (is_pending) {
         certificate_serve(sources, source, source->pending);
         staple_serve(sources, source, staple);

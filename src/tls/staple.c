@@ -138,7 +138,7 @@ static const char *check_single(OCSP_SINGLERESP *single, int64_t now_s, struct t
     int status = OCSP_single_get0_status(single, NULL, NULL, &from, &until);
 
     if (status == V_OCSP_CERTSTATUS_REVOKED)
-        return "the certificate is revoked";
+        return STAPLE_REVOKED;
     if (status != V_OCSP_CERTSTATUS_GOOD)
         return "the certificate is unknown to the responder";
     if (read_time(from, &window.from_s) < 0 || (until != NULL && read_time(until, &window.until_s) < 0))

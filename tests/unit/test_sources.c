@@ -613,6 +613,10 @@ static void test_staple_from_responder(void **state)
     staple(1, fake_staple(100), NULL);
     assert_int_not_equal(served_find(1)->staple_next_update_s, 0);
     assert_false(state_of(1).has_staple_problem);
+    staple(1, NULL, "nobody answers"); // the one in service is good until its end
+    assert_int_not_equal(served_find(1)->staple_next_update_s, 0);
+    staple(1, NULL, STAPLE_REVOKED); // now it says what is known to be wrong
+    assert_int_equal(served_find(1)->staple_next_update_s, 0);
     staple(2, fake_staple(100), NULL); // of a version that was
     assert_int_equal(world.element_count, 0);
     write_pair("a.pem", "a.key", 2);

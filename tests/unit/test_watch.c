@@ -71,11 +71,12 @@ int clock_gettime(clockid_t clock, struct timespec *ret)
 
 static const char *in_root(const char *name)
 {
-    static char paths[4][PATH_MAX + 64];
+    static char paths[4][2 * PATH_MAX];
     static unsigned next;
     char *path = paths[next++ % 4];
+    int length = snprintf(path, sizeof(paths[0]), "%s%s%s", root, name[0] != '\0' ? "/" : "", name);
 
-    snprintf(path, sizeof(paths[0]), "%s%s%s", root, name[0] != '\0' ? "/" : "", name);
+    assert_true(length > 0 && (size_t)length < sizeof(paths[0]));
     return path;
 }
 
