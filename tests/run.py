@@ -37,7 +37,7 @@ class Tally:
         reasons = []
         if path.endswith(".junit.xml") and os.path.exists(path.replace(".junit.xml", ".txt")):
             with open(path.replace(".junit.xml", ".txt"), errors="replace") as log:
-                reasons = re.findall(r"^1\.\.0 # SKIP (.*)$", log.read(), re.MULTILINE)
+                reasons = re.findall(r"^(?:1\.\.0 # SKIP|# skipped \w+:) (.*)$", log.read(), re.MULTILINE)
         try:
             cases = list(tree.parse(path).iter("testcase"))
         except (OSError, tree.ParseError):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The admin socket: its commands, its file, and who may use it.
 #include "admin.h"
+#include "skip.h"
 
 // ---- commands ----
 
@@ -335,8 +336,7 @@ static void others_may_not(void **unused)
 
     (void)unused;
     if (geteuid() != 0) {
-        print_message("# only root can become somebody else\n");
-        skip();
+        skip_because("only root can become somebody else");
     }
     assert_int_equal(chmod(folder, 0755), 0);
     start_with_admin(&first);

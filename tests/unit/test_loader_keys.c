@@ -6,6 +6,8 @@
 
 #include <openssl/pkcs12.h>
 
+#include "skip.h"
+
 #define PHRASE "open sesame"
 
 static EVP_PKEY *ca_key, *ec_key, *rsa_key, *ed_key;
@@ -379,7 +381,7 @@ static void test_legacy(void **state)
         write_encrypted_der("legacy.der", ec_key, NID_pbeWithMD5AndDES_CBC, NULL, legacy.context);
     legacy_finish(&legacy);
     if (!has_legacy)
-        skip();
+        skip_because("this OpenSSL has no legacy provider");
     pid = fork();
     if (pid == 0)
         run_without_provider();

@@ -6,6 +6,8 @@
 
 #include <openssl/pkcs12.h>
 
+#include "skip.h"
+
 #define PHRASE "open sesame"
 
 static EVP_PKEY *root_key, *middle_key, *leaf_key, *other_key;
@@ -249,7 +251,7 @@ static void test_legacy(void **state)
                                                   legacy.context});
     legacy_finish(&legacy);
     if (!has_legacy)
-        skip();
+        skip_because("this OpenSSL has no legacy provider");
     pid = fork();
     if (pid == 0)
         run_without_provider();

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 
 #include "ringbolt/secret.h"
+#include "skip.h"
 
 #define SECRET "an-unlikely-secret"
 
@@ -348,7 +349,7 @@ static void test_memory(void **unused)
     (void)unused;
 #ifdef __SANITIZE_ADDRESS__
     secret_give(secret);
-    skip(); // it looks at memory that nobody has allocated
+    skip_because("a sanitizer keeps it from looking at memory that nobody has allocated");
 #endif
     must(secret != NULL, "memory");
     memcpy(secret, SECRET, sizeof(SECRET));
@@ -362,7 +363,7 @@ static void test_account(void **unused)
 {
     (void)unused;
     if (geteuid() != 0)
-        skip();
+        skip_because("only root can become somebody else");
     account = (struct account){.uid = 65534, .gid = 65534};
     assert_string_equal(ask("account"), "uid 65534 gid 65534 groups 0 nnp 1");
     done();
@@ -385,7 +386,7 @@ static void test_reach(void **unused)
 {
     (void)unused;
     if (!has_landlock())
-        skip();
+        skip_because("this kernel has no Landlock");
     assert_string_equal(ask("reach"), "memory 0 trace 0 file 0 hosts 1");
     done();
 }
