@@ -321,11 +321,8 @@ static void settle_certificate(struct run *run, struct entity *entity)
     making->certificate_fate = FATE_MAKE;
     if (exists(making->certificate_path)) {
         status = pem_load_certificate(making->certificate_path, &certificate);
-        if (status != STATUS_OK) {
-            remember(run, status);
-            return;
-        }
-        what = compare(entity, certificate, &making->validity, why);
+        what =
+            status == STATUS_OK ? compare(entity, certificate, &making->validity, why) : "it can't be read";
         making->certificate_fate =
             what == NULL ? FATE_KEEP
                          : replace(run, making->certificate_path, "does not fit %s: %s", run->file, what);
@@ -377,7 +374,8 @@ static void settle_chain(struct run *run, struct entity *entity)
     if (!exists(making->chain_path))
         return;
     if (pem_load_certificates(making->chain_path, &there) != STATUS_OK) {
-        remember(run, STATUS_FAILED);
+        making->chain_fate =
+            replace(run, making->chain_path, "does not hold %s and those above it", making->certificate_path);
         return;
     }
     making->chain_fate =

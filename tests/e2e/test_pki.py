@@ -241,6 +241,18 @@ def test_what_no_longer_fits_needs_force(tmp_path, old, new, names, replaced):
     assert ": made" not in out and ": replaced" not in out
 
 
+@pytest.mark.parametrize("name", ["server.pem", "server-chain.pem", "root.pem"])
+def test_damaged_files_need_force(tmp_path, name):
+    small = write(tmp_path / "small.yaml", SMALLEST)
+    good("make", "-c", small, cwd=tmp_path)
+    write(tmp_path / name, "no certificate\n")
+    before = contents(tmp_path)
+    done = pki("make", "-c", small, cwd=tmp_path)
+    assert done.returncode == 1 and "--force" in done.stderr and name in done.stderr and contents(tmp_path) == before
+    assert pki("make", "-c", small, "--force", cwd=tmp_path).returncode == 0
+    verify(tmp_path, "server", "sslserver")
+
+
 def test_a_root_key_in_a_safe(tmp_path):
     """An authority's key is wanted only when there is something to sign."""
     file = write(tmp_path / "small.yaml", SMALLEST)
