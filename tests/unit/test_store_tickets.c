@@ -246,7 +246,11 @@ static bool resumes_after(struct server *server, SSL_CTX *client, SSL_SESSION *s
     bool is_resumed;
 
     clock_ahead_s = seconds;
+#if OPENSSL_VERSION_NUMBER >= 0x30400000L
+    SSL_SESSION_set_time_ex(session, time(NULL));
+#else
     SSL_SESSION_set_time(session, (long)time(NULL));
+#endif
     is_resumed = visit_again(server, client, "localhost", session, ret_next).resumed;
     clock_ahead_s = 0;
     return is_resumed;
