@@ -298,7 +298,8 @@ def handshake(stage, *options):
     found = re.search(r"(?:New|Reused), (TLSv1\.[23]), Cipher is (\S+)", text)
     if not found:
         return None
-    group = re.search(r"Server Temp Key: (?:ECDH, )?([\w-]+)", text)
+    # OpenSSL 3.5 has other words for it.
+    group = re.search(r"(?:Server|Peer) Temp Key: (?:ECDH, )?([\w-]+)", text) or re.search(r"Negotiated TLS1.3 group: ([\w-]+)", text)
     return found.group(1), found.group(2), group.group(1) if group else None
 
 
@@ -467,9 +468,9 @@ def test_drain_of_a_certificate(renewed, by):
         assert answer["certificates"] == 1
         lines = stage.proxy.connections(2, since)
         assert {line["end"] for line in lines} == {"retired"} and {line["certificate"] for line in lines} == {fingerprint[:16]}
+        assert renewed.is_live(new)  # first: in Python 3.13 the other one's error shows in the next connection
         with pytest.raises((AssertionError, OSError)):
             assert renewed.is_live(old)
-        assert renewed.is_live(new)
     for _ in range(6):
         with renewed.connect(session) as again:
             assert not again.session_reused

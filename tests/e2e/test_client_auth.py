@@ -257,7 +257,8 @@ def test_names_of_authorities_are_sent(start, actor, certificates, guild):
     for version in VERSIONS:
         output = clients.piped(["openssl", "s_client", "-connect", f"127.0.0.1:{stage['app'].number}", "-servername", "localhost",
                                 "-CAfile", certificates.ca, "-ign_eof", f"-tls1_{version[-1]}"], b"send x 100\n")
-        assert b"Acceptable client certificate CA names\nCN = Ringbolt clients root\n" in output, output
+        # OpenSSL 3.5 prints names without blanks.
+        assert b"Acceptable client certificate CA names\nCN=Ringbolt clients root\n" in output.replace(b" = ", b"="), output
 
 
 def test_a_gnutls_client(start, actor, certificates, guild):

@@ -303,12 +303,13 @@ def test_drain_over_each_record_layer(rotation, layer):
         with come() as new:
             since = running.proxy.mark()
             running.proxy.admin("drain", "--certificate", "localhost", "--timeout", "0s")
-            with contextlib.suppress(OSError):  # a reset is an end too
-                while old.recv(100):
-                    pass
             line = running.proxy.connection(since)
             assert (line["end"], line["certificate"]) == ("retired", pki.fingerprint(old.getpeercert(True))[:16])
             assert (line["record_tx"], line["record_rx"]) == {"user": ("user", "user"), "tx": ("kernel", "user"), "late": ("user", "user"),
                                                               "kernel": ("kernel", "kernel")}[layer]
             new.sendall(b"still here")
             assert new.recv(100) == b"still here"
+            # The last, since in Python 3.13 its error shows in the other connection.
+            with contextlib.suppress(OSError):  # a reset is an end too
+                while old.recv(100):
+                    pass

@@ -2,13 +2,14 @@
 // Whole handshakes in one call: what the tests of the store share.
 #pragma once
 
+#include <sys/time.h>
 #include <time.h>
 
 #include "tests/unit/handshake.h"
 
 // ---- time ----
 
-// How far the clock of this process, OpenSSL's included, is ahead: time(3) is replaced.
+// How far the clock of this process, OpenSSL's included, is ahead: time(3) and gettimeofday(2) are replaced.
 static time_t clock_ahead_s;
 
 time_t time(time_t *ret)
@@ -20,6 +21,16 @@ time_t time(time_t *ret)
     if (ret != NULL)
         *ret = now.tv_sec;
     return now.tv_sec;
+}
+
+// What OpenSSL 3.4 and later ask.
+int gettimeofday(struct timeval *restrict ret, void *restrict zone)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    *ret = (struct timeval){.tv_sec = now.tv_sec + clock_ahead_s, .tv_usec = now.tv_nsec / 1000};
+    return 0;
 }
 
 // ---- visits ----
