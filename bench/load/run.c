@@ -193,6 +193,7 @@ static struct run_result *sum_up(const struct run *run, double seconds_opening)
 
         tally_merge(&result->tally, &runner->tally);
         result->usages[i] = runner->usage;
+        result->has_given_up = result->has_given_up || runner->has_given_up;
         if (runner->window_ns > window_ns)
             window_ns = runner->window_ns;
     }

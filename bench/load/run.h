@@ -57,6 +57,7 @@ struct run_result {
     double seconds_opening;   // until all kept connections were open
     unsigned open_at_start, open_at_end;
     bool is_interrupted;
+    bool has_given_up; // a thread saw nothing but failures
     char begun_text[32];
 };
 

@@ -87,8 +87,7 @@ static void count_unsent(struct runner *runner)
     uint64_t owed = pace_owed(&runner->pace, runner->stopped_ns, &first_ns);
     uint64_t last_ns;
 
-    // While a client is free, what is due was about to begin.
-    if (owed == 0 || !list_empty(&runner->ready) || atomic_load(&runner->run->is_stopped))
+    if (owed == 0 || atomic_load(&runner->run->is_stopped))
         return;
     runner->tally.unsent = owed;
     if (first_ns < runner->measure_ns)
@@ -149,13 +148,15 @@ static bool begin_checks(struct runner *runner)
     return true;
 }
 
-static bool is_at_end(const struct runner *runner)
+static bool is_at_end(struct runner *runner)
 {
     bool is_all_done = pace_next_ns(&runner->pace) == UINT64_MAX && runner->units == 0;
 
     if (atomic_load(&runner->run->is_stopped))
         return true;
     if (runner->barren >= BARREN_MIN && runner->barren >= 3 * runner->count)
+        runner->has_given_up = true;
+    if (runner->has_given_up)
         return true;
     if (!runner->is_started)
         return false;
@@ -172,10 +173,14 @@ static void look_at_clock(struct runner *runner)
         runner->is_measuring = true;
         usage_read(&runner->usage_start);
     }
-    if (!runner->is_stopping && is_at_end(runner)) {
-        if (atomic_load(&runner->run->is_stopped) || !begin_checks(runner))
-            stop(runner);
+    if (runner->is_stopping || !is_at_end(runner))
+        return;
+    if (!atomic_load(&runner->run->is_stopped)) {
+        dispatch(runner); // what was due by now, and finds a free client, begins
+        if (begin_checks(runner))
+            return;
     }
+    stop(runner);
 }
 
 static uint64_t wait_of(struct runner *runner)

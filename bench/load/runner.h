@@ -37,7 +37,8 @@ struct runner {
     unsigned live;       // clients that are not done for good
     unsigned untried;    // whose first connection has not come to anything yet
     unsigned units;      // going on
-    unsigned barren;     // connections that failed while none had ever succeeded
+    unsigned barren;     // failures while no unit had ever succeeded
+    bool has_given_up;   // because of them
     uint64_t units_most;
 
     struct pace pace;

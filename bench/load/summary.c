@@ -102,7 +102,10 @@ static void print_amounts(const struct options *options, const struct run_result
     if (options->mode == MODE_IDLE)
         fprintf(to, "  %-14s %u of %u, opened in %.2f s; after %.2f s %u\n", "open", result->open_at_start,
                 options->connections, result->seconds_opening, result->seconds, result->open_at_end);
-    if (options->mode != MODE_IDLE || options->is_checking_alive)
+    if (options->mode == MODE_IDLE && options->is_checking_alive)
+        fprintf(to, "  %-14s %" PRIu64 " of %u answered a request at the end\n", "alive", tally->units_all,
+                result->open_at_end);
+    if (options->mode != MODE_IDLE)
         fprintf(to, "  %-14s %" PRIu64 " in %.2f s: %.1f a second (%" PRIu64 " in the whole run)\n", unit,
                 tally->units, result->seconds, (double)tally->units / seconds, tally->units_all);
     if (tally->received_all > 0)
@@ -137,4 +140,6 @@ void summary_table(const struct options *options, const struct run_result *resul
     print_usage(options, result, to);
     print_latencies(options, &result->tally, to);
     print_failures(&result->tally, to);
+    if (result->has_given_up)
+        fprintf(to, "    nothing has ever succeeded, so the run was given up early\n");
 }

@@ -129,13 +129,14 @@ int summary_json(const struct options *options, const struct run_result *result,
 {
     const struct tally *tally = &result->tally;
     json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:i, s:f, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "tool",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:i, s:f, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "tool",
         "ringbolt-bench", "version", RINGBOLT_VERSION, "mode", mode_name(options->mode), "address",
         options->address_text, "records", options->is_openssl ? "openssl" : "ringbolt", "started",
-        result->begun_text, "interrupted", result->is_interrupted, "threads", (int)options->threads, "rate",
-        options->rate, "warm_up", seconds(options->warm_up_ns), "seconds", result->seconds, "units",
-        units(options, result), "bytes", bytes(result), "connections", connections(options, result), "tls",
-        kinds(tally), "errors", failures(tally), "client", client(options, result));
+        result->begun_text, "interrupted", result->is_interrupted, "given_up", result->has_given_up,
+        "threads", (int)options->threads, "rate", options->rate, "warm_up", seconds(options->warm_up_ns),
+        "seconds", result->seconds, "units", units(options, result), "bytes", bytes(result), "connections",
+        connections(options, result), "tls", kinds(tally), "errors", failures(tally), "client",
+        client(options, result));
     int result_code = -ENOMEM;
 
     if (root == NULL)
