@@ -77,10 +77,11 @@ static size_t content_take(struct client *client, uint8_t *to, size_t size)
     size_t text = client->text_left < size ? client->text_left : size;
     size_t pattern = size - text < client->pattern_left ? size - text : (size_t)client->pattern_left;
 
-    if (text > 0)
+    if (text > 0) { // there may be none at all
         memcpy(to, client->text, text);
-    client->text += text;
-    client->text_left -= text;
+        client->text += text;
+        client->text_left -= text;
+    }
     pattern_copy(&client->runner->run->pattern, client->pattern_at, to + text, pattern);
     client->pattern_at += pattern;
     if (client->pattern_left != UINT64_MAX)
