@@ -288,7 +288,9 @@ static void test_down_for_many(void **unused)
     world_start();
     for (uint32_t i = 0; i < FETCHES_MAX; i++)
         certificate_destroy(want_of(i, "a.example"));
-    until(responders->count > 0 && responders->list[0]->asking == FETCHES_MAX);
+    // On a slow day the first is back before the last has gone, which then doesn't go.
+    until(responders->count > 0 &&
+          (responders->list[0]->asking == FETCHES_MAX || responders->list[0]->failures > 0));
     until(responders->list[0]->asking == 0);
     assert_int_equal(responders->list[0]->failures, 1);
 }
