@@ -162,8 +162,7 @@ static bool is_at_end(struct runner *runner)
         return false;
     // Without a rate the pace ends with the last unit of --count; with one, the run lasts its time.
     return runner->now_ns >= runner->end_ns ||
-           (is_all_done &&
-            (runner->is_checking || (runner->units_most != UINT64_MAX && runner->pace.taken_max > 0)));
+           (is_all_done && (runner->is_checking || runner->units_most != UINT64_MAX));
 }
 
 static void look_at_clock(struct runner *runner)

@@ -145,7 +145,7 @@ int summary_json(const struct options *options, const struct run_result *result,
     if (options->rate > 0)
         json_object_set_new(root, "service_us", latency(&tally->service));
     json_object_set_new(root, "handshake_us", latency(&tally->handshake));
-    if (json_dumpf(root, to, JSON_INDENT(2)) == 0 && fputc('\n', to) != EOF)
+    if (json_dumpf(root, to, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 && fputc('\n', to) != EOF)
         result_code = 0;
     json_decref(root);
     return result_code;

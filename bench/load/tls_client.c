@@ -187,7 +187,8 @@ enum failure tls_client_failure(const struct tls_client *tls, uint8_t *ret_alert
         return FAILURE_HANDSHAKE_ALERT;
     }
     if (verified != X509_V_OK)
-        snprintf(text, size, "certificate: %s", X509_verify_cert_error_string(verified));
+        snprintf(text, size, "certificate: %s; see --ca, --name and --insecure",
+                 X509_verify_cert_error_string(verified));
     else
         snprintf(text, size, "%s", reason != NULL ? reason : "no memory");
     return FAILURE_HANDSHAKE_REFUSED;

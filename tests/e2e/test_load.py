@@ -305,6 +305,12 @@ def test_table(proxied, certificates):
     assert "TLSv1.3" in text and "20 in " in text and "p99.99" in text and "errors         0" in text
 
 
+def test_fewer_units_than_threads(proxied, certificates):
+    found = check_sums(load.report("requests", *flags(proxied["http"], certificates, "--path", "/api", "--count", 1, "--connections", 4,
+                                                      "--threads", 3)))
+    assert found["units"]["whole_run"] == 1 and found["threads"] == 3 == len(found["client"]["threads"])
+
+
 def test_signal_ends_it_early(proxied, certificates):
     reader, writer = os.pipe()
     process = load.start("requests", *flags(proxied["http"], certificates, "--path", "/api", "--duration", "1h", "--warm-up", "0", "--json",
