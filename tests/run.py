@@ -97,12 +97,14 @@ class Runner:
                 process.wait()
         left = self.end_group(process.pid)
         self.groups.discard(process.pid)
+        failed_before = self.tally.failed
         counted = self.tally.add_file(name, junit) if junit else True
         good = status == 0 and not left
         self.say(f"{'ok  ' if good else 'FAIL'} {name} ({time.monotonic() - started:.0f} s)")
         if left:
             self.tally.fail(name, "left a process behind")
-        if not counted or (junit is None and status != 0):
+        # Also when what ended badly (a crash in the middle) left a file in which nothing failed.
+        if not counted or (status != 0 and self.tally.failed == failed_before):
             self.tally.fail(name, f"ended with status {status}" + (", no test was counted" if junit else ""))
         if not good:
             with open(log, errors="replace") as output:
