@@ -180,7 +180,7 @@ WRONG = [
     ("reset", b"", []),
     ("bad_record", FORGED, []),
     ("bad_record", b"\x17\x03\x03\xff\xff" + bytes(100), []),
-    ("timeout", b"", ["--timeout", "100ms"]),
+    ("timeout", b"", ["--timeout", "2s"]),
     ("bad_response", b"SSH-2.0-OpenSSH\r\n\r\n", []),
     ("bad_response", load.answer(b"hello") + b"more", []),
     ("wrong_status", load.answer(b"no", status="500 Oops"), []),
