@@ -105,7 +105,7 @@ class Runner:
             self.tally.fail(name, "left a process behind")
         # Also when what ended badly (a crash in the middle) left a file in which nothing failed.
         if not counted or (status != 0 and self.tally.failed == failed_before):
-            self.tally.fail(name, f"ended with status {status}" + (", no test was counted" if junit else ""))
+            self.tally.fail(name, f"ended with status {status}" + (", no test was counted" if not counted else ""))
         if not good:
             with open(log, errors="replace") as output:
                 self.say("".join(f"    {line}" for line in output.readlines()[-show:]))
