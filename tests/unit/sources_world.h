@@ -25,6 +25,7 @@
 #include "ringbolt/log.h"
 #include "src/control/sources.h"
 #include "src/tls/change.h"
+#include "tests/unit/folder.h"
 
 #define SERVED_MAX 16384
 
@@ -96,29 +97,6 @@ static inline void make_link(const char *target, const char *name)
 static inline void remove_file(const char *name)
 {
     assert_int_equal(unlink(in_root(name)), 0);
-}
-
-static inline void remove_all(const char *path)
-{
-    DIR *listing = opendir(path);
-    const struct dirent *entry;
-
-    while (listing != NULL && (entry = readdir(listing)) != NULL) {
-        char *below;
-
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (asprintf(&below, "%s/%s", path, entry->d_name) < 0)
-            abort();
-        if (entry->d_type == DT_DIR)
-            remove_all(below);
-        else
-            unlink(below);
-        free(below);
-    }
-    if (listing != NULL)
-        closedir(listing);
-    rmdir(path);
 }
 
 // ---- the log ----

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Certificates from files: what is served and what is refused, with the words and the place of each complaint.
-#include "tests/unit/loader.h"
+#include "tests/unit/loader_each.h"
 
 static EVP_PKEY *root_key, *middle_key, *leaf_key, *rsa_key;
 static X509 *root, *middle, *leaf, *rsa_leaf;
-static struct loader *loader;
 
 static void write_kind(const char *kind, const char *file)
 {
@@ -154,18 +153,6 @@ static int tear_down(void **state)
     EVP_PKEY_free(leaf_key);
     EVP_PKEY_free(middle_key);
     EVP_PKEY_free(root_key);
-    return 0;
-}
-
-static int loader_up(void **state)
-{
-    loader = loader_create(false);
-    return 0;
-}
-
-static int loader_down(void **state)
-{
-    loader_destroy(loader);
     return 0;
 }
 
@@ -477,8 +464,6 @@ static void test_destroy_accepts_null(void **state)
     client_trust_destroy(NULL);
     staple_destroy(NULL);
 }
-
-#define with_loader(test) cmocka_unit_test_setup_teardown(test, loader_up, loader_down)
 
 int main(void)
 {

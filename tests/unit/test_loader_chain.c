@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chains: put in order, completed from what was seen elsewhere, warned about.
-#include "tests/unit/loader.h"
+#include "tests/unit/loader_each.h"
 
 static EVP_PKEY *root_key, *upper_key, *middle_key, *leaf_key, *other_key;
 static X509 *root, *upper, *middle, *leaf, *other, *other_middle;
-static struct loader *loader;
 
 static X509 *expired_of(const char *name, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
 {
@@ -52,18 +51,6 @@ static int tear_down(void **state)
     EVP_PKEY_free(middle_key);
     EVP_PKEY_free(upper_key);
     EVP_PKEY_free(root_key);
-    return 0;
-}
-
-static int loader_up(void **state)
-{
-    loader = loader_create(false);
-    return 0;
-}
-
-static int loader_down(void **state)
-{
-    loader_destroy(loader);
     return 0;
 }
 
@@ -326,8 +313,6 @@ static void test_pool_is_bounded(void **state)
         X509_free(stranger);
     }
 }
-
-#define with_loader(test) cmocka_unit_test_setup_teardown(test, loader_up, loader_down)
 
 int main(void)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Private keys in every form, and passphrases that the configuration names.
-#include "tests/unit/loader.h"
+#include "tests/unit/loader_each.h"
 
 #include <sys/wait.h>
 
@@ -12,7 +12,6 @@
 
 static EVP_PKEY *ca_key, *ec_key, *rsa_key, *ed_key;
 static X509 *ca, *ec, *rsa, *ed;
-static struct loader *loader;
 
 // ---- files ----
 
@@ -190,18 +189,6 @@ static int tear_down(void **state)
     EVP_PKEY_free(rsa_key);
     EVP_PKEY_free(ec_key);
     EVP_PKEY_free(ca_key);
-    return 0;
-}
-
-static int loader_up(void **state)
-{
-    loader = loader_create(false);
-    return 0;
-}
-
-static int loader_down(void **state)
-{
-    loader_destroy(loader);
     return 0;
 }
 
@@ -394,8 +381,6 @@ static void test_legacy(void **state)
     expect_line(&load.report, "is the wrong passphrase for private key %/legacy.der", "legacy");
     load_finish(&load);
 }
-
-#define with_loader(test) cmocka_unit_test_setup_teardown(test, loader_up, loader_down)
 
 int main(void)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // PKCS#12 files: what is in them, how they are protected, and what is said of bad ones.
-#include "tests/unit/loader.h"
+#include "tests/unit/loader_each.h"
 
 #include <sys/wait.h>
 
@@ -12,7 +12,6 @@
 
 static EVP_PKEY *root_key, *middle_key, *leaf_key, *other_key;
 static X509 *root, *middle, *leaf, *expired;
-static struct loader *loader;
 
 // ---- files ----
 
@@ -104,18 +103,6 @@ static int tear_down(void **state)
     EVP_PKEY_free(leaf_key);
     EVP_PKEY_free(middle_key);
     EVP_PKEY_free(root_key);
-    return 0;
-}
-
-static int loader_up(void **state)
-{
-    loader = loader_create(false);
-    return 0;
-}
-
-static int loader_down(void **state)
-{
-    loader_destroy(loader);
     return 0;
 }
 
@@ -259,8 +246,6 @@ static void test_legacy(void **state)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     expect_good("legacy.p12", "RINGBOLT_TEST_PHRASE");
 }
-
-#define with_loader(test) cmocka_unit_test_setup_teardown(test, loader_up, loader_down)
 
 int main(void)
 {

@@ -21,6 +21,7 @@
 #include "ringbolt/clock.h"
 #include "src/control/watch.h"
 #include "skip.h"
+#include "tests/unit/folder.h"
 
 #define PATIENCE_NS (20 * CLOCK_NS_PER_S)
 #define ASKED_MAX   256
@@ -103,29 +104,6 @@ static void move(const char *from, const char *to)
 static void make_link(const char *target, const char *name)
 {
     assert_int_equal(symlink(target, in_root(name)), 0);
-}
-
-static void remove_all(const char *path)
-{
-    DIR *listing = opendir(path);
-    const struct dirent *entry;
-
-    while (listing != NULL && (entry = readdir(listing)) != NULL) {
-        char *below;
-
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (asprintf(&below, "%s/%s", path, entry->d_name) < 0)
-            abort();
-        if (entry->d_type == DT_DIR)
-            remove_all(below);
-        else
-            unlink(below);
-        free(below);
-    }
-    if (listing != NULL)
-        closedir(listing);
-    rmdir(path);
 }
 
 // ---- the watch ----
