@@ -16,6 +16,16 @@ static inline void *memory_allocate(size_t size)
     return memory;
 }
 
+// Zeroed too; `count` may be 0.
+static inline void *memory_array(size_t count, size_t size)
+{
+    void *memory = calloc(count > 0 ? count : 1, size);
+
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
 static inline char *memory_copy(const char *text)
 {
     char *copy = strdup(text);

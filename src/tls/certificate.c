@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Certificates: checked for all that could keep a listener from serving them, so that what is wrong shows when files are read, with its
 // cure, and not in some client's handshake.
+#include "src/config/memory.h"
 #include "src/tls/certificate.h"
 
 #include <errno.h>
@@ -18,44 +19,34 @@
 
 #define RSA_BITS_MIN   2048
 #define RSA_BITS_MAX   OPENSSL_RSA_MAX_MODULUS_BITS
-#define TIME_MAX_SIZE  32
 #define STATUS_REQUEST 5 // RFC 7633 §6: the number of the extension that is promised
 #define URL_LENGTH_MAX 2048
 
-static void *allocate(size_t count, size_t size)
-{
-    void *memory = calloc(count > 0 ? count : 1, size);
-
-    if (memory == NULL)
-        abort();
-    return memory;
-}
-
 // ---- checks ----
 
-static const char *time_text(const ASN1_TIME *time, char text[TIME_MAX_SIZE])
+const char *certificate_time_text(const ASN1_TIME *time, char text[CERTIFICATE_TIME_SIZE])
 {
     struct tm parts;
 
     if (ASN1_TIME_to_tm(time, &parts) != 1 ||
-        strftime(text, TIME_MAX_SIZE, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0)
-        snprintf(text, TIME_MAX_SIZE, "an unreadable date");
+        strftime(text, CERTIFICATE_TIME_SIZE, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0)
+        snprintf(text, CERTIFICATE_TIME_SIZE, "an unreadable date");
     return text;
 }
 
 static int check_times(const struct named_file *file, const X509 *leaf)
 {
-    char when[TIME_MAX_SIZE];
+    char when[CERTIFICATE_TIME_SIZE];
 
     // An unreadable time compares as 0.
     if (X509_cmp_current_time(X509_get0_notAfter(leaf)) <= 0) {
         file_complain(file, "the certificate in %s expired on %s; renew it", file->path,
-                      time_text(X509_get0_notAfter(leaf), when));
+                      certificate_time_text(X509_get0_notAfter(leaf), when));
         return -EINVAL;
     }
     if (X509_cmp_current_time(X509_get0_notBefore(leaf)) >= 0) {
         file_complain(file, "the certificate in %s is not valid before %s; check this machine's clock",
-                      file->path, time_text(X509_get0_notBefore(leaf), when));
+                      file->path, certificate_time_text(X509_get0_notBefore(leaf), when));
         return -EINVAL;
     }
     return 0;
@@ -173,7 +164,7 @@ struct material_bytes certificate_encode(const X509 *certificate)
 
     if (size <= 0)
         abort();
-    next = bytes.data = allocate(1, bytes.size);
+    next = bytes.data = memory_allocate(bytes.size);
     i2d_X509(certificate, &next);
     return bytes;
 }
@@ -192,7 +183,7 @@ static char *print_serial(const X509 *certificate)
     const unsigned char *bytes = ASN1_STRING_get0_data(serial);
     size_t size = (size_t)ASN1_STRING_length(serial);
     bool is_negative = ASN1_STRING_type(serial) == V_ASN1_NEG_INTEGER;
-    char *text = allocate(2 * size + 4, 1);
+    char *text = memory_array(2 * size + 4, 1);
     char *end = text;
 
     if (is_negative)
@@ -251,7 +242,7 @@ static void fill_names(struct certificate *certificate, const struct certificate
         return;
     }
     certificate->name_count = parts->name_count;
-    certificate->names = allocate(parts->name_count, sizeof(*certificate->names));
+    certificate->names = memory_array(parts->name_count, sizeof(*certificate->names));
     for (size_t i = 0; i < parts->name_count; i++) {
         certificate->names[i] = strdup(parts->names[i]);
         if (certificate->names[i] == NULL)
@@ -286,7 +277,7 @@ static void fill_chain(struct certificate *certificate, const X509 *leaf, const 
         certificate->id = certificate->id << 8 | certificate->fingerprint[i];
     certificate->intermediate_count = (size_t)sk_X509_num(chain->intermediates);
     certificate->intermediates =
-        allocate(certificate->intermediate_count, sizeof(*certificate->intermediates));
+        memory_array(certificate->intermediate_count, sizeof(*certificate->intermediates));
     for (size_t i = 0; i < certificate->intermediate_count; i++)
         certificate->intermediates[i] = certificate_encode(sk_X509_value(chain->intermediates, (int)i));
     if (chain->issuer != NULL)
@@ -295,7 +286,7 @@ static void fill_chain(struct certificate *certificate, const X509 *leaf, const 
 
 static struct certificate *fill(const struct certificate_parts *parts, X509 *leaf, const struct chain *chain)
 {
-    struct certificate *certificate = allocate(1, sizeof(*certificate));
+    struct certificate *certificate = memory_allocate(sizeof(*certificate));
 
     fill_chain(certificate, leaf, chain);
     fill_names(certificate, parts, leaf);

@@ -22,5 +22,9 @@ struct certificate_parts {
 // lines in the report.
 int certificate_make(const struct certificate_parts *parts, struct pool *pool, struct certificate **ret);
 
+// A time as words for people, into text[], which is returned.
+#define CERTIFICATE_TIME_SIZE 32
+const char *certificate_time_text(const ASN1_TIME *time, char text[CERTIFICATE_TIME_SIZE]);
+
 // Bytes of an object, from malloc(). Aborts on no memory.
 struct material_bytes certificate_encode(const X509 *certificate);

@@ -9,6 +9,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include "src/config/memory.h"
 #include "src/tls/certificate.h"
 #include "src/tls/chain.h"
 #include "src/tls/content.h"
@@ -23,15 +24,6 @@ struct reading {
     STACK_OF(X509_CRL) * crls;
     int64_t next_update_s;
 };
-
-static void *allocate(size_t count, size_t size)
-{
-    void *memory = calloc(count > 0 ? count : 1, size);
-
-    if (memory == NULL)
-        abort();
-    return memory;
-}
 
 // ---- authorities ----
 
@@ -94,21 +86,12 @@ static bool crl_is_known(const struct reading *reading, X509_CRL *crl)
     return false;
 }
 
-static const char *time_text(const ASN1_TIME *time, char text[32])
-{
-    struct tm parts;
-
-    if (ASN1_TIME_to_tm(time, &parts) != 1 || strftime(text, 32, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0)
-        strcpy(text, "an unreadable date");
-    return text;
-}
-
 static int crl_check(struct reading *reading, const struct named_file *file, X509_CRL *crl)
 {
     const ASN1_TIME *from = X509_CRL_get0_lastUpdate(crl);
     const ASN1_TIME *until = X509_CRL_get0_nextUpdate(crl);
     struct tm parts;
-    char when[32];
+    char when[CERTIFICATE_TIME_SIZE];
     char *name;
 
     if (!crl_is_known(reading, crl)) {
@@ -122,14 +105,14 @@ static int crl_check(struct reading *reading, const struct named_file *file, X50
     }
     if (from == NULL || X509_cmp_current_time(from) >= 0) {
         file_complain(file, "the revocation list in %s is not valid before %s; check this machine's clock",
-                      file->path, time_text(from, when));
+                      file->path, certificate_time_text(from, when));
         return -EINVAL;
     }
     if (until == NULL)
         return 0;
     if (X509_cmp_current_time(until) <= 0 || ASN1_TIME_to_tm(until, &parts) != 1) {
         file_complain(file, "the revocation list in %s is out of date since %s; fetch a new one", file->path,
-                      time_text(until, when));
+                      certificate_time_text(until, when));
         return -EINVAL;
     }
     if (timegm(&parts) < reading->next_update_s)
@@ -272,7 +255,7 @@ static struct material_bytes encode_crl(const X509_CRL *crl)
 
     if (size <= 0)
         abort();
-    next = bytes.data = allocate(1, bytes.size);
+    next = bytes.data = memory_allocate(bytes.size);
     i2d_X509_CRL(crl, &next);
     return bytes;
 }
@@ -320,14 +303,14 @@ static bool is_repeated(const STACK_OF(X509) * certificates, int at)
 
 static struct client_trust *fill(const struct reading *reading)
 {
-    struct client_trust *trust = allocate(1, sizeof(*trust));
+    struct client_trust *trust = memory_allocate(sizeof(*trust));
 
-    trust->cas = allocate((size_t)sk_X509_num(reading->cas), sizeof(*trust->cas));
+    trust->cas = memory_array((size_t)sk_X509_num(reading->cas), sizeof(*trust->cas));
     for (int i = 0; i < sk_X509_num(reading->cas); i++) {
         if (!is_repeated(reading->cas, i))
             trust->cas[trust->ca_count++] = certificate_encode(sk_X509_value(reading->cas, i));
     }
-    trust->crls = allocate((size_t)sk_X509_CRL_num(reading->crls), sizeof(*trust->crls));
+    trust->crls = memory_array((size_t)sk_X509_CRL_num(reading->crls), sizeof(*trust->crls));
     for (int i = 0; i < sk_X509_CRL_num(reading->crls); i++)
         trust->crls[trust->crl_count++] = encode_crl(sk_X509_CRL_value(reading->crls, i));
     trust->next_update_s = reading->next_update_s;
