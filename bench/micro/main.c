@@ -220,6 +220,9 @@ int main(int argc, char **argv)
         return status - 1;
     micro_need(record_init() == 0, "OpenSSL's ciphers");
     handshake_register(&catalogue);
+    record_register(&catalogue);
+    ring_register(&catalogue);
+    pools_register(&catalogue);
     if (options.mode == MODE_MEASURE && options.is_json)
         rows = json_array();
     else if (options.mode == MODE_MEASURE)

@@ -21,10 +21,7 @@ static uint64_t cpu_ns(void)
     return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
-// Callgrind is told this name: neither inlined nor cloned, and not left by a jump.
-__attribute__((noinline, noclone)) void micro_window(micro_work *work, void *state, size_t count);
-
-__attribute__((noinline, noclone)) void micro_window(micro_work *work, void *state, size_t count)
+__attribute__((noinline)) void micro_window(micro_work *work, void *state, size_t count)
 {
     work(state, count);
     __asm__ volatile("" ::: "memory");
