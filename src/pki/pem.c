@@ -90,8 +90,8 @@ enum status pem_load_certificate(const char *path, X509 **ret)
 enum status pem_load_request(const char *path, X509_REQ **ret)
 {
     X509_REQ *request;
-    uint8_t *data;
-    BIO *bio;
+    uint8_t *data = NULL;
+    BIO *bio = NULL;
     enum status status = load(path, &data, &bio);
 
     if (status != STATUS_OK)

@@ -15,6 +15,7 @@
 #include <openssl/params.h>
 
 #include "src/record/cipher.h"
+#include "src/record/provider.h"
 
 struct cipher_entry {
     const char *name;
@@ -58,13 +59,14 @@ int record_init(void)
 {
     bool any = false;
 
+    provider_init();
     for (size_t i = 0; i < RECORD_CIPHER_COUNT; i++) {
         if (fetched[i] == NULL)
             fetched[i] = EVP_CIPHER_fetch(NULL, ciphers[i].openssl_name, NULL);
         any = any || fetched[i] != NULL;
     }
     if (expand_label == NULL)
-        expand_label = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_3_KDF, NULL);
+        expand_label = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_3_KDF, PROVIDER_QUERY);
     // A cipher that a provider doesn't offer (ChaCha20 under FIPS) is no failure, and nobody reads its complaint.
     ERR_clear_error();
     return any && expand_label != NULL ? 0 : -ENOTSUP;
@@ -78,6 +80,7 @@ void record_finish(void)
     }
     EVP_KDF_free(expand_label);
     expand_label = NULL;
+    provider_finish();
 }
 
 const EVP_CIPHER *record_cipher_evp(enum record_cipher cipher)

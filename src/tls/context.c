@@ -13,6 +13,7 @@
 #include <openssl/evp.h>
 
 #include "ringbolt/log.h"
+#include "src/record/provider.h"
 #include "src/tls/engine.h"
 #include "src/tls/material.h"
 #include "src/tls/serving.h"
@@ -167,8 +168,8 @@ static bool set_up(struct tls_context *context, const struct config *config)
 {
     const struct config_tls *tls = &context->config->tls;
 
-    context->ssl = SSL_CTX_new(TLS_server_method());
-    context->prf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_PRF, NULL);
+    context->ssl = SSL_CTX_new_ex(NULL, provider_serves() ? PROVIDER_QUERY : NULL, TLS_server_method());
+    context->prf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_PRF, PROVIDER_QUERY);
     context->transport = engine_transport_create();
     if (context->ssl == NULL || context->prf == NULL || context->transport == NULL ||
         !set_protocol(context->ssl, tls) || !tickets_configure(context, config->tickets.lifetime_ns) ||
@@ -176,7 +177,7 @@ static bool set_up(struct tls_context *context, const struct config *config)
         return false;
     verify_configure(context->ssl, &tls->client_auth);
     serving_configure(context->ssl);
-    engine_observe(context->ssl);
+    engine_observe(context);
     return verify_trust(context->ssl, &tls->client_auth, NULL) == 0 && context_refresh(context) == 0;
 }
 

@@ -167,9 +167,13 @@ static void on_message(int is_sent, int version, int type, const void *data, siz
     }
 }
 
-void engine_observe(SSL_CTX *ssl)
+void engine_observe(struct tls_context *context)
 {
-    SSL_CTX_set_keylog_callback(ssl, on_keylog);
+    SSL_CTX *ssl = context->ssl;
+
+    // Each line costs OpenSSL more than deriving what it says.
+    if (context->keylog >= 0 || !provider_serves())
+        SSL_CTX_set_keylog_callback(ssl, on_keylog);
     SSL_CTX_set_client_hello_cb(ssl, on_client_hello, NULL);
 }
 
@@ -264,7 +268,11 @@ static void count_use(struct engine *engine)
 static enum engine_status advance(struct engine *engine)
 {
     size_t output_before = engine->output_end;
-    int result = SSL_do_handshake(engine->ssl);
+    int result;
+
+    provider_watch(secrets_watch, &engine->secrets);
+    result = SSL_do_handshake(engine->ssl);
+    provider_watch(NULL, NULL);
 
     if (engine->verdict != HELLO_GOOD)
         return refuse(engine, output_before);

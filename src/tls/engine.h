@@ -36,5 +36,5 @@ uint64_t handshake_certificate(const struct handshake *handshake, SSL *ssl);
 // is no memory; the caller frees it with BIO_meth_free() after the last engine.
 BIO_METHOD *engine_transport_create(void);
 
-// Sets the callbacks by which the engines of a context follow their handshakes.
-void engine_observe(SSL_CTX *ssl);
+// Sets the callbacks by which the engines of a context with an SSL_CTX follow their handshakes.
+void engine_observe(struct tls_context *context);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// From OpenSSL's handshake to the record layer's keys: TLS 1.3 by the traffic secrets that the key log callback
-// announces (RFC 8446 §7.1), TLS 1.2 by the key block (RFC 5246 §6.3). Both ways work alike from OpenSSL 3.0 on, in
-// both directions, which OpenSSL's own kernel TLS does not.
+// From OpenSSL's handshake to the record layer's keys: TLS 1.3 by the traffic secrets (RFC 8446 §7.1), TLS 1.2 by the key block (RFC 5246
+// §6.3), as our provider sees them go by; without it by the key log callback and by deriving the block again. Both ways work alike from
+// OpenSSL 3.0 on, in both directions, which OpenSSL's own kernel TLS does not.
 #include "src/tls/secrets.h"
 
 #include <errno.h>
@@ -42,6 +42,25 @@ static size_t hex_decode(const char *text, uint8_t *bytes, size_t size)
         bytes[count++] = (uint8_t)(high << 4 | low);
     }
     return count;
+}
+
+void secrets_watch(void *argument, enum provider_secret which, const uint8_t *secret, size_t size)
+{
+    struct secrets *secrets = argument;
+    struct secrets_direction *direction;
+
+    if (which == PROVIDER_KEY_BLOCK) {
+        secrets->block_size = size < sizeof(secrets->block) ? size : sizeof(secrets->block);
+        memcpy(secrets->block, secret, secrets->block_size);
+        return;
+    }
+    direction =
+        &secrets->directions[which == PROVIDER_CLIENT_TRAFFIC ? RECORD_RECEIVE : RECORD_TRANSMIT];
+    if (size > sizeof(direction->traffic))
+        return; // of no suite that we negotiate; secrets_keys() will miss it
+    memcpy(direction->traffic, secret, size);
+    direction->traffic_size = (uint8_t)size;
+    direction->records = 0;
 }
 
 // A line is "LABEL CLIENT_RANDOM SECRET", the last two hexadecimal.
@@ -128,15 +147,20 @@ static int key_block(const SSL *ssl, EVP_KDF *prf, const char *digest, uint8_t *
 }
 
 // The block is cut into client key, server key, client IV, server IV: an AEAD has no MAC keys (RFC 5246 §6.3).
-static int keys_tls12(const SSL *ssl, EVP_KDF *prf, const char *digest, struct record_keys *receive,
-                      struct record_keys *transmit)
+static int keys_tls12(const struct secrets *secrets, const SSL *ssl, EVP_KDF *prf, const char *digest,
+                      struct record_keys *receive, struct record_keys *transmit)
 {
     size_t key_size = record_cipher_key_size(receive->cipher);
     size_t iv_size = receive->cipher == RECORD_CHACHA20_POLY1305 ? RECORD_IV_SIZE : GCM_SALT_SIZE;
-    uint8_t block[2 * RECORD_KEY_MAX + 2 * RECORD_IV_SIZE];
+    uint8_t block[SECRETS_BLOCK_MAX];
     const uint8_t *ivs = block + 2 * key_size;
-    int result = key_block(ssl, prf, digest, block, 2 * key_size + 2 * iv_size);
+    size_t size = 2 * key_size + 2 * iv_size;
+    int result = 0;
 
+    if (secrets->block_size >= size)
+        memcpy(block, secrets->block, size);
+    else
+        result = key_block(ssl, prf, digest, block, size);
     if (result == 0) {
         memcpy(receive->key, block, key_size);
         memcpy(transmit->key, block + key_size, key_size);
@@ -164,7 +188,7 @@ int secrets_keys(const struct secrets *secrets, const SSL *ssl, EVP_KDF *prf, st
     transmit.version = receive.version;
     transmit.cipher = receive.cipher;
     if (receive.version == RECORD_TLS12)
-        result = keys_tls12(ssl, prf, digest, &receive, &transmit);
+        result = keys_tls12(secrets, ssl, prf, digest, &receive, &transmit);
     else if (keys_tls13(receiving, &receive) == 0)
         result = keys_tls13(transmitting, &transmit);
     if (receive.version == RECORD_TLS12 && receive.cipher != RECORD_CHACHA20_POLY1305)

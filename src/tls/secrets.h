@@ -10,6 +10,9 @@
 #include <openssl/ssl.h>
 
 #include "ringbolt/record.h"
+#include "src/record/provider.h"
+
+#define SECRETS_BLOCK_MAX (2 * RECORD_KEY_MAX + 2 * RECORD_IV_SIZE)
 
 struct secrets_direction {
     uint8_t traffic[RECORD_SECRET_MAX]; // TLS 1.3: {CLIENT,SERVER}_TRAFFIC_SECRET_0
@@ -19,10 +22,16 @@ struct secrets_direction {
 
 struct secrets {
     struct secrets_direction directions[2]; // by enum record_direction, as the server sees it
+    uint8_t block[SECRETS_BLOCK_MAX];       // TLS 1.2: the key block
+    size_t block_size;                      // 0: not seen
     uint8_t nonce_sent[8];                  // TLS 1.2 with GCM: the explicit nonce of our Finished
 };
 
-// Takes a line of SSL_CTX_set_keylog_callback: OpenSSL calls it when a direction changes to the keys it announces.
+// Takes what the key schedule yields (src/record/provider.h), as provider_watch_fn; `secrets` is a struct secrets.
+void secrets_watch(void *secrets, enum provider_secret which, const uint8_t *secret, size_t size);
+
+// The same from a line of SSL_CTX_set_keylog_callback, where the machine's policy keeps our provider out: OpenSSL calls it when a
+// direction changes to the keys it announces.
 void secrets_keylog(struct secrets *secrets, const char *line);
 
 // Counts one record by its outer type.
