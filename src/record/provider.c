@@ -17,7 +17,7 @@
 #include "src/record/hmac.h"
 
 #define NAME       "ringbolt"
-#define PROPERTIES "provider=" NAME
+#define PROPERTIES "provider=" NAME ",ringbolt.keys=yes"
 #define SEEDS_MAX  8
 
 static bool is_known; // to OpenSSL, by its name

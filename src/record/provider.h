@@ -10,7 +10,7 @@
 
 // The property query of SSL_CTX_new_ex() and of fetches. A preference only: where the machine's policy (default_properties, for FIPS)
 // rules this provider out, OpenSSL takes another.
-#define PROVIDER_QUERY "?provider=ringbolt"
+#define PROVIDER_QUERY "?ringbolt.keys=yes"
 
 enum provider_secret {
     PROVIDER_CLIENT_TRAFFIC, // client_application_traffic_secret_0, RFC 8446 §7.1
