@@ -26,6 +26,21 @@ def family(pid):
     return found
 
 
+def session_members(leader):
+    """The processes of a session; those whose parent has died are no longer below it, but still in here."""
+    found = set()
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as f:
+                pid, _, rest = f.read().partition(" ")
+        except OSError:
+            continue
+        state, _, _, session = rest.rpartition(")")[2].split()[:4]
+        if int(session) == leader and state != "Z":
+            found.add(int(pid))
+    return found
+
+
 class Process:
     """A program in a session of its own, so that a ^C at the terminal reaches bench/compare alone. Its output goes to a file."""
 
@@ -59,9 +74,9 @@ class Process:
         return f"{self.name} ended {how}: {self.log_tail(300) or 'it logged nothing'}"
 
     def stop(self, number=signal.SIGTERM):
-        """Ends it in an orderly way if it obeys, and in any case."""
+        """Ends it in an orderly way if it obeys, and in any case, with all that it has started."""
         held = []
-        for pid in family(self.pid) if self.is_running() else []:
+        for pid in set(family(self.pid) if self.is_running() else []) | session_members(self.pid):
             try:
                 held.append(os.pidfd_open(pid))  # a number may be used again, this is the process itself
             except OSError:

@@ -209,6 +209,8 @@ class Stunnel(Proxy):
 
     def config(self, lab, port, certificate, backend):
         return f"""foreground = yes
+syslog = no
+debug = warning
 pid =
 [s]
 accept = 127.0.0.1:{port}
@@ -246,8 +248,8 @@ def all_proxies():
          f"as shipped, and proxy_buffer_size {LARGE}, ssl_session_cache shared, multi_accept on, backlog 4096", {"is_large": True}),
         (Hitch, "hitch", "hitch", PEER, "shipped", "workers = 1, as shipped; its buffers (32 KiB) are compiled in, so there is nothing to "
          "tune for bulk", {}),
-        (Stunnel, "stunnel", "stunnel", PEER, "shipped", "as shipped: a thread a connection, all on one CPU; its buffers (18 KiB) are "
-         "compiled in, so there is nothing to tune for bulk", {}),
+        (Stunnel, "stunnel", "stunnel", PEER, "shipped", "as shipped, but without a log line for each connection (debug = warning, syslog = no): "
+         "a thread a connection, all on one CPU; its buffers (18 KiB) are compiled in, so there is nothing to tune for bulk", {}),
         (Haproxy, "floor-haproxy", "plain relay: HAProxy", FLOOR, "plain", f"mode tcp without TLS, tune.bufsize {LARGE}, option "
          "splice-auto: it passes the TLS bytes on to a TLS server on the backend's CPUs", {"is_large": True}),
         (Nginx, "floor-nginx", "plain relay: nginx stream", FLOOR, "plain", f"stream without TLS, proxy_buffer_size {LARGE}: it passes "
