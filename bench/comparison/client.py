@@ -8,10 +8,8 @@ import signal
 import subprocess
 import time
 
-# In TLS 1.2 a client that doesn't list P-256 can't be shown a P-256 key (RFC 8422 5.1).
-SUITES = {"1.3": ["--tls", "1.3", "--groups", "X25519", "--ciphersuites", "TLS_AES_128_GCM_SHA256"],
-          "1.2": ["--tls", "1.2", "--groups", "X25519:P-256", "--ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"]}
-SUITE_NAMES = {"1.3": ("TLS_AES_128_GCM_SHA256",), "1.2": ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256")}
+GROUP = "X25519"
+CIPHERS_12 = ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256")
 KEYS = {"ecdsa": "ECDSA P-256", "rsa": "RSA-2048"}
 PATIENCE_SECONDS = 120
 NUMBERS = itertools.count(1)
@@ -21,19 +19,28 @@ class Refused(Exception):
     """A measure that doesn't count, and why."""
 
 
+def what_to_agree_on(lab, tls):
+    """(the suites that may come of it, the options that say so)"""
+    if tls == "1.3":
+        return (lab.ciphersuite,), ["--tls", "1.3", "--groups", GROUP, "--ciphersuites", lab.ciphersuite]
+    # A client that doesn't list P-256 can't be shown a P-256 key in TLS 1.2 (RFC 8422 5.1).
+    return CIPHERS_12, ["--tls", "1.2", "--groups", f"{GROUP}:P-256", "--ciphers", ":".join(CIPHERS_12)]
+
+
 class Client:
     """One run of ringbolt-bench against a proxy."""
 
     def __init__(self, lab, running, mode, *arguments, tls="1.3", key="ecdsa", threads=None, is_humble=False):
         self.lab, self.running, self.tls, self.key = lab, running, tls, key
         self.is_resumed = "--resume" in arguments
+        self.suites, agreed = what_to_agree_on(lab, tls)
         self.notified, write_end = os.pipe()
         name = f"client-{next(NUMBERS)}"
         self.report_path = lab.path(f"{name}.json")
         self.pending = b""
         # The shell's exec sends the report to a file of its own, so that complaints in the log don't mix with it.
         command = ["/bin/sh", "-c", 'exec "$@" >"$0"', self.report_path, lab.bench, mode, running.address, "--name", "localhost",
-                   "--ca", lab.certificates.ca, *SUITES[tls], "--threads",
+                   "--ca", lab.certificates.ca, *agreed, "--threads",
                    str(threads or threads_default(lab)), "--json", "--notify", str(write_end), *map(str, arguments)]
         try:
             self.process = lab.start(name, command, lab.other_cpus, is_humble=is_humble, pass_fds=[write_end])
@@ -95,11 +102,11 @@ class Client:
             end = "" if self.running.process.is_running() else f"; {self.running.process.how_it_ended()}"
             raise Refused(f"{found['errors']['total']} errors: {kinds}{f' ({details})' if details else ''}{end}")
         for kind in found["tls"]:
-            wanted = (f"TLSv{self.tls}", "X25519", KEYS[self.key])
+            wanted = (f"TLSv{self.tls}", GROUP, KEYS[self.key])
             got = (kind["version"], kind["group"], kind["key"])
             if kind["resumed"] and self.tls == "1.2":  # the session says neither
                 wanted, got = wanted[:1], got[:1]
-            if got != wanted or kind["suite"] not in SUITE_NAMES[self.tls]:
+            if got != wanted or kind["suite"] not in self.suites:
                 raise Refused(f"agreed on {', '.join(got)}, {kind['suite']}: not comparable")
         if self.is_resumed != any(kind["resumed"] for kind in found["tls"]):
             raise Refused("no session was resumed" if self.is_resumed else "sessions were resumed")

@@ -13,6 +13,7 @@ from . import machine
 from .processes import Process, family, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+CIPHERSUITE = "TLS_AES_128_GCM_SHA256"  # of TLS 1.3
 SMALL_SIZE = 100
 BIG_SIZE = 64 << 20
 CHECK_SIZE = 8 << 20  # of an upload that is compared byte by byte
@@ -98,8 +99,8 @@ class Certificates:
 class Lab:
     """The folder, the servers, and everything that was started in it. close() ends and removes it all."""
 
-    def __init__(self, ringbolt, bench, backends, connections):
-        self.ringbolt, self.bench, self.connections = ringbolt, bench, connections
+    def __init__(self, ringbolt, bench, backends, connections, ciphersuite=CIPHERSUITE):
+        self.ringbolt, self.bench, self.connections, self.ciphersuite = ringbolt, bench, connections, ciphersuite
         self.proxy_cpus, self.other_cpus = machine.cpus_split()
         self.processes = []
         self.folder = tempfile.mkdtemp(prefix="ringbolt-compare-")

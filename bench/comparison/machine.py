@@ -65,17 +65,22 @@ def ringbolt_probe(ringbolt):
         return None
 
 
-def kernel_tls(probe):
-    """(transmit, receive, in words) for the cipher that is measured with."""
+# What ringbolt probe calls them.
+CIPHERSUITES = {"TLS_AES_128_GCM_SHA256": "AES-128-GCM", "TLS_AES_256_GCM_SHA384": "AES-256-GCM",
+                "TLS_CHACHA20_POLY1305_SHA256": "ChaCha20-Poly1305"}
+
+
+def kernel_tls(probe, ciphersuite):
+    """(transmit, receive, in words) for TLS 1.3 with that one."""
     ktls = (probe or {}).get("ktls", {})
     if not ktls.get("available"):
         return False, False, f"none: {ktls.get('error') or 'ringbolt probe does not say why'}"
     for cipher in ktls.get("ciphers", []):
-        if (cipher.get("tls"), cipher.get("cipher")) == ("TLSv1.3", "AES-128-GCM"):
+        if (cipher.get("tls"), cipher.get("cipher")) == ("TLSv1.3", CIPHERSUITES[ciphersuite]):
             transmit, receive = bool(cipher["transmit"]), bool(cipher["receive"])
             words = {(True, True): "both", (True, False): "transmit", (False, True): "receive"}
             return transmit, receive, words.get((transmit, receive), f"none: {cipher.get('transmit_error')}")
-    return False, False, "none: not for AES-128-GCM"
+    return False, False, f"none: not for {ciphersuite}"
 
 
 def virtual():
@@ -86,7 +91,7 @@ def virtual():
     return ", ".join(names) or "none"
 
 
-def describe(probe):
+def describe(probe, ciphersuite):
     def first(pattern, text):
         found = re.search(pattern, text, re.MULTILINE)
         return found.group(1).strip().strip('"') if found else "unknown"
@@ -101,7 +106,7 @@ def describe(probe):
         "virtual": virtual(),
         "proxy_cpus": proxy_cpus,
         "other_cpus": other_cpus,
-        "kernel_tls": kernel_tls(probe)[2],
+        "kernel_tls": kernel_tls(probe, ciphersuite)[2],
     }
 
 

@@ -17,7 +17,7 @@ from .processes import family, wait_until
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OURS, PEER, FLOOR = "ours", "peer", "floor"
 INSTALL = "scripts/install-deps bench installs it"
-LARGE = 131072
+LARGE, LATE = 131072, 1 << 20
 
 
 class Running:
@@ -50,7 +50,7 @@ class Proxy:
         return {"id": self.id, "name": self.name, "product": self.product, "role": self.role, "variant": self.variant,
                 "settings": self.settings}
 
-    def missing(self, probe):
+    def missing(self, probe, ciphersuite):
         """Why it can't be had here, or None."""
         return None if machine.find(*self.programs) else f"{self.programs[0]} is not installed: {INSTALL}"
 
@@ -81,8 +81,8 @@ class Ringbolt(Proxy):
         super().__init__(*identity)
         self.transmit, self.receive, self.offload_after = transmit, receive, offload_after
 
-    def missing(self, probe):
-        can_transmit, can_receive, words = machine.kernel_tls(probe)
+    def missing(self, probe, ciphersuite):
+        can_transmit, can_receive, words = machine.kernel_tls(probe, ciphersuite)
         if (self.transmit == "required" and not can_transmit) or (self.receive == "required" and not can_receive):
             return f"kernel TLS here: {words}"
         return None
@@ -161,8 +161,8 @@ class Nginx(Proxy):
         path = os.path.join(folder.group(1) if folder else "/usr/lib/nginx/modules", "ngx_stream_module.so")
         return f"load_module {path};" if os.path.exists(path) else None
 
-    def missing(self, probe):
-        reason = super().missing(probe)
+    def missing(self, probe, ciphersuite):
+        reason = super().missing(probe, ciphersuite)
         if not reason and self.stream_module() is None:
             reason = f"nginx is here without its stream module (libnginx-mod-stream): {INSTALL}"
         return reason
@@ -229,34 +229,45 @@ def offload_after_default():
     return int(found.group(1)) if found else 0
 
 
-def all_proxies():
+def ringbolts():
+    """(id, name, variant, settings, options) of each way to protect records, and each moment to move into the kernel."""
     common = "one worker, no access log (no peer writes one)"
-    kernel = {"transmit": "required", "receive": "required"}
-    table = [
-        (Ringbolt, "ringbolt", "Ringbolt, user records", OURS, "user", f"ktls off: its own record layer; {common}", {}),
-        (Ringbolt, "ringbolt-transmit", "Ringbolt, kernel transmit", OURS, "transmit", f"ktls.transmit required, receive off; {common}",
-         {"transmit": "required", "offload_after": 0}),
-        (Ringbolt, "ringbolt-kernel", "Ringbolt, kernel both ways", OURS, "kernel", f"ktls required both ways, offload_after 0; {common}",
-         {**kernel, "offload_after": 0}),
-        (Ringbolt, "ringbolt-kernel-1m", "Ringbolt, kernel after 1 MiB", OURS, "kernel, late",
-         f"ktls required both ways, offload_after 1048576; {common}", {**kernel, "offload_after": 1 << 20}),
-        (Haproxy, "haproxy", "HAProxy", PEER, "shipped", "mode tcp, nbthread 1, as shipped (buffers of 16 KiB)", {}),
-        (Haproxy, "haproxy-tuned", "HAProxy, 128 KiB buffers", PEER, "tuned",
-         f"as shipped, and tune.bufsize {LARGE}; tune.ssl.maxrecord stays 0 (full records)", {"is_large": True}),
-        (Nginx, "nginx", "nginx stream", PEER, "shipped", "stream, worker_processes 1, as shipped (buffers of 16 KiB), but with TLS 1.3, which 1.22 leaves out unless told", {}),
-        (Nginx, "nginx-tuned", "nginx stream, 128 KiB buffers", PEER, "tuned",
-         f"as shipped, and proxy_buffer_size {LARGE}, ssl_session_cache shared, multi_accept on, backlog 4096", {"is_large": True}),
-        (Hitch, "hitch", "hitch", PEER, "shipped", "workers = 1, as shipped; its buffers (32 KiB) are compiled in, so there is nothing to "
-         "tune for bulk", {}),
-        (Stunnel, "stunnel", "stunnel", PEER, "shipped", "as shipped, but without a log line for each connection (debug = warning, syslog = no): "
-         "a thread a connection, all on one CPU; its buffers (18 KiB) are compiled in, so there is nothing to tune for bulk", {}),
-        (Haproxy, "floor-haproxy", "plain relay: HAProxy", FLOOR, "plain", f"mode tcp without TLS, tune.bufsize {LARGE}, option "
-         "splice-auto: it passes the TLS bytes on to a TLS server on the backend's CPUs", {"is_large": True}),
-        (Nginx, "floor-nginx", "plain relay: nginx stream", FLOOR, "plain", f"stream without TLS, proxy_buffer_size {LARGE}: it passes "
-         "the TLS bytes on to a TLS server on the backend's CPUs", {"is_large": True}),
-    ]
+    both = {"transmit": "required", "receive": "required"}
+    yield "ringbolt", "Ringbolt, user records", "user", f"ktls off: its own record layer; {common}", {}
+    yield ("ringbolt-transmit", "Ringbolt, kernel transmit", "transmit", f"ktls.transmit required, receive off; {common}",
+           {"transmit": "required", "offload_after": 0})
+    yield ("ringbolt-kernel", "Ringbolt, kernel both ways", "kernel", f"ktls required both ways, offload_after 0; {common}",
+           {**both, "offload_after": 0})
     default = offload_after_default()
-    if default not in (0, 1 << 20):
-        table.insert(3, (Ringbolt, "ringbolt-kernel-default", f"Ringbolt, kernel after {default} B", OURS, "kernel, default",
-                         f"ktls required both ways, offload_after {default} (its default); {common}", kernel))
+    if default not in (0, LATE):
+        yield ("ringbolt-kernel-default", f"Ringbolt, kernel after {default} B", "kernel, default",
+               f"ktls required both ways, offload_after {default} (its default); {common}", both)
+    yield ("ringbolt-kernel-1m", "Ringbolt, kernel after 1 MiB", "kernel, late",
+           f"ktls required both ways, offload_after {LATE}; {common}", {**both, "offload_after": LATE})
+
+
+PEERS = [
+    (Haproxy, "haproxy", "HAProxy", PEER, "shipped", "mode tcp, nbthread 1, as shipped (buffers of 16 KiB)", {}),
+    (Haproxy, "haproxy-tuned", "HAProxy, 128 KiB buffers", PEER, "tuned",
+     f"as shipped, and tune.bufsize {LARGE}; tune.ssl.maxrecord stays 0 (full records)", {"is_large": True}),
+    (Nginx, "nginx", "nginx stream", PEER, "shipped",
+     "stream, worker_processes 1, as shipped (buffers of 16 KiB), but with TLS 1.3, which 1.22 leaves out unless told", {}),
+    (Nginx, "nginx-tuned", "nginx stream, 128 KiB buffers", PEER, "tuned",
+     f"as shipped, and proxy_buffer_size {LARGE}, ssl_session_cache shared, multi_accept on, backlog 4096", {"is_large": True}),
+    (Hitch, "hitch", "hitch", PEER, "shipped",
+     "workers = 1, as shipped; the size of its buffers is fixed, so there is nothing to tune for bulk", {}),
+    (Stunnel, "stunnel", "stunnel", PEER, "shipped",
+     "as shipped, but without a log line for each connection (debug = warning, syslog = no); a thread a connection, all on one CPU; "
+     "the size of its buffers is fixed, so there is nothing to tune for bulk", {}),
+    (Haproxy, "floor-haproxy", "plain relay: HAProxy", FLOOR, "plain",
+     f"mode tcp without TLS, tune.bufsize {LARGE}, option splice-auto: it passes the TLS bytes on to a TLS server on the backend's CPUs",
+     {"is_large": True}),
+    (Nginx, "floor-nginx", "plain relay: nginx stream", FLOOR, "plain",
+     f"stream without TLS, proxy_buffer_size {LARGE}: it passes the TLS bytes on to a TLS server on the backend's CPUs",
+     {"is_large": True}),
+]
+
+
+def all_proxies():
+    table = [(Ringbolt, ident, name, OURS, variant, settings, options) for ident, name, variant, settings, options in ringbolts()] + PEERS
     return [kind(number, *identity, **options) for number, (kind, *identity, options) in enumerate(table)]

@@ -65,18 +65,18 @@ def doubts(machine, plan, wanted_idle, described, disturbances):
         result.append(f"Disturbances of up to {100 * plan.tolerated:.0f} % of the time were accepted (--tolerate), not of 5 % as usual.")
     if disturbances:
         kept = sum(not one["repeated"] for one in disturbances)
-        result.append(f"{len(disturbances)} measures were disturbed by other load on the machine; {kept} of them had no undisturbed repetition "
-                      "and are left out.")
-    result.append("The work that the kernel does for TCP is counted to whom it interrupts, as on every Linux: some of the client's on loopback "
-                  "is in the proxy's figure, and the other way round. It is so for all proxies.")
+        result.append(f"{len(disturbances)} measures were disturbed by other load on the machine; {kept} of them had no undisturbed "
+                      "repetition and are left out.")
+    result.append("The work that the kernel does for TCP is counted to whom it interrupts, as on every Linux: some of the client's on "
+                  "loopback is in the proxy's figure, and the other way round. It is so for all proxies.")
     return result
 
 
-def report(machine, versions, plan, profile, command, begun, ended, rounds, proxies, missing, works, described, disturbances,
+def report(machine, versions, ciphersuite, plan, profile, command, begun, ended, rounds, proxies, missing, works, described, disturbances,
            wanted_idle):
     return {
         "format": FORMAT, "profile": profile, "command": command, "begun": begun, "ended": ended, "machine": machine,
-        "versions": versions, "rounds": rounds,
+        "versions": versions, "rounds": rounds, "ciphersuite": ciphersuite,
         "seconds": plan.seconds, "warm_up": plan.warm_up, "tolerated": plan.tolerated, "rate": plan.rate,
         "proxies": [proxy.describe() for proxy in proxies], "missing": missing,
         "works": [{**work.describe(), "results": described[work.id]} for work in works],

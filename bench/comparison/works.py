@@ -198,10 +198,10 @@ def load_works():
     return [
         full("handshake-ecdsa", "ECDSA P-256", "ecdsa"), full("handshake-rsa", "RSA-2048", "rsa"), resumed("1.3"), resumed("1.2"),
         Requests(64), Requests(512),
-        Bulk("download", "Download", f"A unit is 10^9 bytes that the client receives over TLS 1.3, AES-128-GCM, on 4 connections that "
+        Bulk("download", "Download", f"A unit is 10^9 bytes that the client receives over TLS 1.3, on 4 connections that "
              f"fetch a file of {BIG_SIZE >> 20} MiB again and again from nginx.", "download",
              ["--connections", 4, "--path", "/big", "--length", BIG_SIZE], "http"),
-        Bulk("upload", "Upload", f"A unit is 10^9 bytes that the client sends over TLS 1.3, AES-128-GCM, on 4 connections, "
+        Bulk("upload", "Upload", f"A unit is 10^9 bytes that the client sends over TLS 1.3, on 4 connections, "
              f"{BIG_SIZE >> 20} MiB a request, to a server that throws them away.", "upload",
              ["--connections", 4, "--path", "/", "--size", BIG_SIZE], "sink"),
     ]

@@ -28,10 +28,11 @@ class Latency(Work):
 
     def __init__(self):
         super().__init__("latency", "Latency at a fixed rate", "request", "p99",
-                         [metric("p50", "median", "ms"), metric("p99", "99th percentile", "ms"), metric("p999", "99.9th percentile", "ms"),
+                         [metric("p50", "median", "ms"), metric("p99", "99th percentile", "ms"),
+                          metric("p999", "99.9th percentile", "ms"),
                           metric("cpu", "CPU of the proxy, user and system", "µs", per="request")],
-                         f"Requests of {SMALL_SIZE} B on 64 kept connections at fixed moments, at half of what the slowest proxy of this "
-                         "run (relays apart) did at full load; each latency counts from the moment that the request was due.")
+                         f"Requests of {SMALL_SIZE} B on 64 kept connections at fixed moments, at half of what the slowest proxy of "
+                         "this run (relays apart) did at full load; each latency counts from the moment that the request was due.")
 
     def measure(self, lab, running, plan):
         client = Client(lab, running, "requests", *timed(["--connections", 64, "--rate", plan.rate, *SMALL], plan))
@@ -50,8 +51,8 @@ class Storm(Work):
                          [metric("p50", "median", "ms"), metric("p99", "99th percentile", "ms"),
                           metric("handshakes", "full handshakes a second meanwhile", "1/s", "more")],
                          f"{self.RATE} requests a second of {SMALL_SIZE} B on 64 established connections, each latency from the moment "
-                         "that it was due, while another client shakes hands as fast as it can (full, TLS 1.3, RSA-2048: the one that costs "
-                         "a server much more than a client), 32 at a time, with what CPU the requests leave it.")
+                         "that it was due, while another client shakes hands as fast as it can (full, TLS 1.3, RSA-2048: the one that "
+                         "costs a server much more than a client), 32 at a time, with what CPU the requests leave it.")
 
     def applies(self, proxy):
         return proxy.role != FLOOR  # the handshakes would be those of the server behind it
@@ -59,7 +60,8 @@ class Storm(Work):
     def measure(self, lab, running, plan):
         clients = []
         try:
-            storm = Client(lab, running, "handshakes", "--connections", 32, "--warm-up", "0", "--duration", "1h", key="rsa", is_humble=True)
+            storm = Client(lab, running, "handshakes", "--connections", 32, "--warm-up", "0", "--duration", "1h", key="rsa",
+                           is_humble=True)
             clients.append(storm)
             if not storm.wait_for("measure"):
                 storm.check(storm.report())
@@ -88,9 +90,10 @@ class Idle(Work):
                          [metric("memory", "memory of the proxy for each", "B", per="connection"),
                           metric("whole", "memory of the proxy with all of them", "MB"),
                           metric("begin", "memory of the proxy before", "MB")],
-                         f"A unit is one idle TLS 1.3 connection with its connection to the backend; {plan.idle_connections:,} are opened and left "
-                         f"alone for {plan.rest:g} s. Memory is PSS of all the proxy's processes, compared with what they had after 64 "
-                         "connections had come and gone; the kernel's own memory is not in it. Afterwards each connection must answer a request.")
+                         f"A unit is one idle TLS 1.3 connection with its connection to the backend; {plan.idle_connections:,} are opened "
+                         f"and left alone for {plan.rest:g} s. Memory is PSS of all the proxy's processes, compared with what they had "
+                         "after 64 connections had come and gone; the kernel's own memory is not in it. Afterwards each connection must "
+                         "answer a request.")
 
     def seconds_estimated(self, plan):
         return plan.idle_connections / 800 + plan.rest + 3
@@ -109,8 +112,9 @@ class Idle(Work):
             found = client.check(client.report())
         finally:
             client.close()
-        if found["connections"]["open_at_start"] != plan.idle_connections or found["bytes"]["received_whole_run"] != SMALL_SIZE * plan.idle_connections:
-            raise Refused(f"only {found['connections']['open_at_start']} of {plan.idle_connections} connections were open")
+        opened, received = found["connections"]["open_at_start"], found["bytes"]["received_whole_run"]
+        if opened != plan.idle_connections or received != SMALL_SIZE * plan.idle_connections:
+            raise Refused(f"{opened} of {plan.idle_connections} connections were open, and {received} bytes came over them")
         return Figures({"memory": (after - before) / plan.idle_connections, "whole": after / 1e6, "begin": before / 1e6})
 
     @staticmethod
@@ -130,12 +134,14 @@ class Reload(Work):
 
     def __init__(self):
         super().__init__("reload", "A new certificate", "reload", "seconds",
-                         [metric("seconds", "until the new certificate is served", "s"), metric("broken", "kept connections that broke", "count"),
-                          metric("failed", "handshakes that failed", "count"), metric("handshakes", "handshakes meanwhile", "count", "more")],
-                         "The file with certificate and key is replaced, and the proxy told in its own way (Ringbolt: not at all, it watches; "
-                         "HAProxy: USR2 to its master; nginx, hitch, stunnel: HUP), while 16 kept connections carry "
-                         f"{self.RATE} requests a second and {self.RATE} new ones a second shake hands. Counted from before the file is replaced until "
-                         f"the first of {self.IN_A_ROW} handshakes in a row that were served the new one.")
+                         [metric("seconds", "until the new certificate is served", "s"),
+                          metric("broken", "kept connections that broke", "count"),
+                          metric("failed", "handshakes that failed", "count"),
+                          metric("handshakes", "handshakes meanwhile", "count", "more")],
+                         "The file with certificate and key is replaced, and the proxy told in its own way (Ringbolt: not at all, it "
+                         "watches; HAProxy: USR2 to its master; nginx, hitch, stunnel: HUP), while 16 kept connections carry "
+                         f"{self.RATE} requests a second and {self.RATE} new ones a second shake hands. Counted from before the file is "
+                         f"replaced until the first of {self.IN_A_ROW} handshakes in a row that were served the new one.")
 
     def applies(self, proxy):
         return proxy.role != FLOOR and proxy.variant in ("user", "kernel", "shipped")

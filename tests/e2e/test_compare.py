@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -22,7 +23,7 @@ sys.path.insert(0, os.path.join(ROOT, "bench"))
 
 from comparison import machine, proxies, report, rounds, works, works_other  # noqa: E402
 from comparison.client import Refused  # noqa: E402
-from comparison.lab import BIG_SIZE, SMALL_SIZE, Lab, Trouble  # noqa: E402
+from comparison.lab import BIG_SIZE, CIPHERSUITE, SMALL_SIZE, Lab, Trouble  # noqa: E402
 
 pytestmark = [pytest.mark.any_layer, pytest.mark.seconds(600)]
 
@@ -88,8 +89,8 @@ def test_a_short_comparison(tmp_path):
 
 def test_the_other_works(tmp_path):
     asked = ["handshake-rsa", "resumed-13", "resumed-12", "request-64", "upload", "latency", "storm", "idle", "reload"]
-    _, found, _ = compare(tmp_path, "--works", *(work for work in asked if work != "request-64"), "--proxies", "ringbolt", "--connections", "70",
-                          "--rounds", "1", "--seconds", "0.3", *ANY_LOAD)
+    _, found, _ = compare(tmp_path, "--works", *(work for work in asked if work != "request-64"), "--proxies", "ringbolt",
+                          "--connections", "70", "--rounds", "1", "--seconds", "0.3", *ANY_LOAD)
     check_shape(found, asked, ["ringbolt"], 1)  # latency needs request-64
     for work in found["works"]:
         result = work["results"]["ringbolt"]
@@ -147,7 +148,7 @@ def test_an_error_while_measuring_is_refused(lab):
         work.measure(lab, running, plan())
 
 
-@pytest.mark.parametrize("ident", [ident for ident in LISTED if not PROXIES[ident].missing(None) and ident != "floor-nginx"])
+@pytest.mark.parametrize("ident", [ident for ident in LISTED[:-1] if not PROXIES[ident].missing(None, CIPHERSUITE)])
 def test_a_proxy_that_dies_is_refused(lab, monkeypatch, ident):
     real = works.Sample
 
@@ -186,7 +187,7 @@ class Scripted(works.Work):
         self.figures = list(figures)
 
     def start(self, lab, proxy):
-        return contextlib.nullcontext()
+        return types.SimpleNamespace(stop=lambda: None)
 
     def verify(self, lab, running):
         return 0
@@ -197,14 +198,7 @@ class Scripted(works.Work):
 
 def scripted(deadline, *figures):
     schedule = rounds.Schedule(None, plan(), [PROXIES["ringbolt"]], 3, deadline, io.StringIO())
-    schedule.start = lambda work, proxy, running, result: None
-    work = Scripted(*figures)
-    schedule.measure_all = None
-    results = {"ringbolt": rounds.Result()}
-    running = {"ringbolt": None}
-    for number in range(1, 4):
-        results["ringbolt"].rounds.append(schedule.measure(work, PROXIES["ringbolt"], running, results["ringbolt"], number))
-    return results["ringbolt"].describe(work.metrics), schedule.disturbances
+    return schedule.run([Scripted(*figures)])["scripted"]["ringbolt"], schedule.disturbances
 
 
 def good(value):
@@ -259,8 +253,8 @@ def test_rounds_differ_in_order():
 def test_a_missing_peer_is_said(monkeypatch):
     monkeypatch.setattr(machine, "find", lambda *names: None)
     for ident in ("haproxy", "nginx", "hitch", "stunnel"):
-        assert "scripts/install-deps bench" in PROXIES[ident].missing(None)
-    assert "kernel TLS" in PROXIES["ringbolt-kernel"].missing({"ktls": {"available": False, "error": "no"}})
+        assert "scripts/install-deps bench" in PROXIES[ident].missing(None, CIPHERSUITE)
+    assert "kernel TLS" in PROXIES["ringbolt-kernel"].missing({"ktls": {"available": False, "error": "no"}}, CIPHERSUITE)
     with pytest.raises(Trouble, match="scripts/install-deps bench"):
         Lab(ringbolt.BINARY, load.find(), 1, 600)
 
@@ -269,7 +263,8 @@ def test_a_missing_peer_is_said(monkeypatch):
                                             (["--bench", "/nonexistent/bench"], "there is no ringbolt-bench at /nonexistent/bench"),
                                             (["--json", "/nonexistent/x.json"], "/nonexistent/x.json can't be written")])
 def test_a_wrong_path_is_said(tmp_path, arguments, says):
-    done = subprocess.run(command(*arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    done = subprocess.run(command(*arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path, timeout=60,
+                          check=False)
     assert done.returncode == 1 and done.stderr.startswith(f"bench/compare: {says}") and done.stderr.count("\n") == 1
     assert os.listdir(tmp_path) == []
 
