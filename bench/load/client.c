@@ -55,7 +55,7 @@ static void reset(struct client *client)
     client->handshake_skip = 0;
     client->text_left = 0;
     client->pattern_left = 0;
-    client->is_key_update_due = client->is_goodbye_due = client->is_goodbye_made = false;
+    client->is_key_update_due = client->is_goodbye_due = client->is_goodbye_made = client->is_leaving = false;
     client->is_failing = client->is_send_broken = false;
     client->is_primer = client->has_ticket = false;
     client->stream_at = 0;
@@ -133,8 +133,8 @@ void client_close(struct client *client)
     client->state = CLIENT_CLOSING;
     list_remove(&client->node); // no work for it any more
     client->runner->open--;
-    client->is_goodbye_due = true;
-    client->pattern_left = 0; // what is left of a stream without end
+    client->is_goodbye_due = !client->is_leaving; // and nothing is read any more
+    client->pattern_left = 0;                     // what is left of a stream without end
     client_progress(client);
     timer_set(&client->runner->wheel, &client->timer,
               client->runner->now_ns + options_of(client)->timeout_ns);
@@ -142,11 +142,23 @@ void client_close(struct client *client)
     client_end_if_over(client);
 }
 
+void client_leave(struct client *client)
+{
+    client->is_leaving = true;
+    client_close(client);
+}
+
+static bool has_sent_all(const struct client *client)
+{
+    return client->sending == NULL && client->filling == NULL;
+}
+
 void client_end_if_over(struct client *client)
 {
-    bool is_said = client->is_goodbye_made && client->sending == NULL && client->filling == NULL;
+    bool is_said = (client->is_goodbye_made || client->is_leaving) && has_sent_all(client);
+    bool is_heard = client->is_peer_gone || client->is_leaving;
 
-    if (client->state == CLIENT_CLOSING && client->is_peer_gone && (is_said || client->is_send_broken))
+    if (client->state == CLIENT_CLOSING && is_heard && (is_said || client->is_send_broken))
         client_end(client, FAILURE_NONE, NULL);
 }
 
@@ -174,7 +186,8 @@ void client_end(struct client *client, enum failure failure, const char *detail)
 void client_reap(struct client *client)
 {
     struct runner *runner = client->runner;
-    bool is_orderly = client->is_peer_gone && client->is_goodbye_made;
+    bool is_orderly =
+        client->is_leaving ? has_sent_all(client) : client->is_peer_gone && client->is_goodbye_made;
 
     if (client->state != CLIENT_DYING || client->receive_op.in_flight || client->send_op.in_flight)
         return;
@@ -215,7 +228,9 @@ void client_timed_out(struct client *client)
                : client->state == CLIENT_CONNECT   ? FAILURE_CONNECT_TIMEOUT
                : client->state == CLIENT_HANDSHAKE ? FAILURE_HANDSHAKE_TIMEOUT
                                                    : FAILURE_TIMEOUT,
-               client->state == CLIENT_CLOSING ? "the server did not close after our close_notify" : NULL);
+               client->state == CLIENT_CLOSING && !client->is_leaving
+                   ? "the server did not close after our close_notify"
+                   : NULL);
     client_reap(client);
 }
 

@@ -71,6 +71,7 @@ struct client {
     bool is_key_update_due;
     bool is_goodbye_due;
     bool is_goodbye_made;
+    bool is_leaving;      // closes without a goodbye when all is sent
     bool is_failing;      // an alert goes out, then it ends
     bool is_send_broken;  // the server takes no more; what it still says tells why
     enum failure failure; // with is_failing
@@ -101,6 +102,8 @@ void client_open(struct client *client);
 
 // OPEN → CLOSING: sends what is left, close_notify and FIN, then waits for the server's. Harmless in other states.
 void client_close(struct client *client);
+// The same, but says no goodbye, waits for none, and reads nothing more.
+void client_leave(struct client *client);
 
 // Ends it with a failure that is counted, or FAILURE_NONE. Harmless when it is DYING or CLOSED.
 void client_end(struct client *client, enum failure failure, const char *detail);

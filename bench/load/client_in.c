@@ -235,7 +235,7 @@ static size_t take_bytes(struct client *client, uint8_t *data, size_t kept, size
 
     if (client->state == CLIENT_HANDSHAKE && !client->is_failing)
         kept = used = handshake_bytes(client, data, length);
-    if (client->state != CLIENT_OPEN && client->state != CLIENT_CLOSING)
+    if ((client->state != CLIENT_OPEN && client->state != CLIENT_CLOSING) || client->is_leaving)
         return length;
     if (client->runner->run->options->is_openssl) {
         read_openssl(client, data + used, length - used);
@@ -281,7 +281,7 @@ static void took(struct client *client, const uint8_t *data, size_t used, size_t
         buffer_give(client->runner->pool, client->in);
         client->in = NULL;
     }
-    if (client->state != CLIENT_DYING && !client->is_peer_gone)
+    if (client->state != CLIENT_DYING && !client->is_peer_gone && !client->is_leaving)
         client_receive(client);
 }
 

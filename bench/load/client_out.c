@@ -259,6 +259,11 @@ static void sent(struct client *client)
         client_end(client, FAILURE_NONE, NULL);
         return;
     }
+    if (client->is_leaving) {
+        client_pump(client);
+        client_end_if_over(client);
+        return;
+    }
     if (client->is_goodbye_made && client->filling == NULL) {
         socket_shutdown(client->fd); // an error will show when we read
         client_end_if_over(client);

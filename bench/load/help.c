@@ -40,6 +40,7 @@ static const char text[] =
     "  --name NAME         for SNI and to verify (the host of ADDRESS)\n"
     "  --ca FILE           the authorities to trust, PEM (the system's)\n"
     "  --insecure          verifies nothing\n"
+    "  --no-goodbye        handshakes: closes as soon as it is done, says nothing and waits for nothing\n"
     "  --resume            handshakes, churn: resumes a session each time\n"
     "  --records ringbolt|openssl\n"
     "                      whose code protects the records after the handshake (ringbolt)\n"

@@ -9,6 +9,7 @@
 
 #include "ringbolt-version.h"
 #include "ringbolt/clock.h"
+#include "ringbolt/record.h"
 #include "options_values.h"
 #include "target.h"
 
@@ -29,6 +30,7 @@ enum letter {
     OPTION_KEY,
     OPTION_LENGTH,
     OPTION_NAME,
+    OPTION_NO_GOODBYE,
     OPTION_NOTIFY,
     OPTION_PATH,
     OPTION_PATTERN,
@@ -66,6 +68,7 @@ static const struct option long_options[] = {
     {"key", required_argument, NULL, OPTION_KEY},
     {"length", required_argument, NULL, OPTION_LENGTH},
     {"name", required_argument, NULL, OPTION_NAME},
+    {"no-goodbye", no_argument, NULL, OPTION_NO_GOODBYE},
     {"notify", required_argument, NULL, OPTION_NOTIFY},
     {"path", required_argument, NULL, OPTION_PATH},
     {"pattern", required_argument, NULL, OPTION_PATTERN},
@@ -149,6 +152,9 @@ static int apply_load(int letter, char *value, struct options *options)
         return 0;
     case OPTION_JSON:
         options->is_json = true;
+        return 0;
+    case OPTION_NO_GOODBYE:
+        options->is_leaving = true;
         return 0;
     default: // OPTION_ALLOW_ERRORS
         options->is_allowing_errors = true;
@@ -240,6 +246,7 @@ static int apply(int letter, char *value, struct options *options)
     case OPTION_THREADS:
     case OPTION_TIMEOUT:
     case OPTION_WARM_UP:
+    case OPTION_NO_GOODBYE:
     case OPTION_NOTIFY:
     case OPTION_JSON:
     case OPTION_ALLOW_ERRORS:
@@ -286,6 +293,12 @@ static int mode_check(const struct options *options)
 
     if (options->is_resuming && options->mode != MODE_HANDSHAKES && options->mode != MODE_CHURN)
         return options_wrong("--resume is for handshakes and churn: the others keep their connections");
+    if (options->is_leaving && options->mode != MODE_HANDSHAKES)
+        return options_wrong("--no-goodbye is for handshakes");
+    if (options->is_leaving && options->is_resuming && options->version != RECORD_TLS12)
+        return options_wrong(
+            "--no-goodbye with --resume needs --tls 1.2: in TLS 1.3 the server gives sessions "
+            "behind the handshake, and nobody would be there");
     if (options->rate > 0 && (is_bulk(options) || is_idle))
         return options_wrong("--rate is for handshakes, requests and churn");
     if (options->is_raw && (options->mode == MODE_HANDSHAKES || options->mode == MODE_CHURN || is_idle))

@@ -46,6 +46,7 @@ struct options {
     uint8_t *alpn; // in wire format; owned
     size_t alpn_size;
     bool is_insecure, is_resuming, is_openssl;
+    bool is_leaving; // handshakes: closes without a goodbye
     // the work
     const char *path, *host;
     bool is_raw, is_checking_alive, is_verifying;

@@ -20,7 +20,7 @@ struct work {
     void (*sent)(struct client *client); // all of client_send() is with the kernel
     // The server has ended its stream, with close_notify or without. The client is OPEN.
     void (*ended)(struct client *client, bool is_orderly);
-    void (*closed)(struct client *client); // both have said goodbye
+    void (*closed)(struct client *client); // both have said goodbye, or it has left as it was told to
 };
 
 extern const struct work work_handshakes;  // work_handshakes.c

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Handshakes: connect, shake hands, say goodbye, wait for the server's goodbye. In TLS 1.3 the client is done before the
-// server has seen its Finished, so only an orderly end shows that the server was content too.
+// server has seen its Finished, so only an orderly end shows that the server was content too. With --no-goodbye that isn't waited for.
 #include "runner.h"
 #include "work.h"
 
 static void begin(struct client *client)
 {
-    client_close(client);
+    if (client->runner->run->options->is_leaving)
+        client_leave(client);
+    else
+        client_close(client);
 }
 
 static void ended(struct client *client, bool is_orderly)
