@@ -51,8 +51,8 @@ bool proxy_idle(const struct proxy *proxy);
 
 // Sets the time that handlers run by; call it after each wait, before running completions.
 void proxy_time(struct proxy *proxy, uint64_t now_ns);
-// Runs expired timers and what waited for buffers; call it after the completions were run.
-void proxy_tick(struct proxy *proxy);
+// Goes on with handshakes, runs expired timers and what waited for buffers; call it after the completions were run, with the time then.
+void proxy_tick(struct proxy *proxy, uint64_t now_ns);
 // How long the worker may wait for completions; UINT64_MAX for ever.
 uint64_t proxy_wait_ns(const struct proxy *proxy, uint64_t now_ns);
 

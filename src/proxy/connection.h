@@ -123,6 +123,7 @@ struct proxy {
     unsigned connection_peak; // since memory was last given back
     struct list starved;      // flows
     struct list sending;      // flows, the longest-waiting first
+    struct list hellos;       // flows (up) whose connections have bytes for the handshake
     struct connection_slabs *slabs;
     struct timer resume_timer;
     struct timer look_timer;
@@ -175,6 +176,7 @@ struct flow *connection_flow_into(struct connection *connection, const struct en
 // ---- handshake.c: HELLO ----
 void handshake_start(struct connection *connection, struct tls_context *context);
 void handshake_retry(struct connection *connection);  // there are buffers again
+void handshake_go_on(struct connection *connection);  // it is its turn: its connection was on proxy->hellos
 void handshake_finish(struct connection *connection); // the engine goes
 
 // ---- dial.c: DIAL ----

@@ -31,7 +31,7 @@ struct flow {
     struct endpoint *destination;
     struct buffer *buffer; // NULL while idle
     uint64_t bytes;        // of plaintext that went through
-    struct list node;      // on proxy->starved or proxy->sending
+    struct list node;      // on proxy->starved, proxy->sending or, before it begins, proxy->hellos
     uint64_t sending_since_ns;
     uint32_t sending; // bytes of plaintext in the send in flight
     uint32_t kept_at; // where in the buffer an incomplete record begins,

@@ -10,7 +10,6 @@
 
 static void on_received(struct ring_op *op, const struct ring_completion *completion);
 static void on_sent(struct ring_op *op, const struct ring_completion *completion);
-static void feed(struct connection *connection, struct buffer *buffer);
 
 static struct connection *connection_of(struct endpoint *endpoint)
 {
@@ -102,7 +101,7 @@ static bool flush(struct connection *connection)
     return true;
 }
 
-// Gives the engine what is in the buffer (NULL: nothing). The buffer is eaten, or becomes the leftover.
+// Gives the engine what is in the buffer. It is eaten, or becomes the leftover.
 static void feed(struct connection *connection, struct buffer *buffer)
 {
     enum engine_status status;
@@ -124,6 +123,23 @@ static void feed(struct connection *connection, struct buffer *buffer)
         receive(connection);
 }
 
+void handshake_go_on(struct connection *connection)
+{
+    struct buffer *buffer = connection->up.buffer;
+
+    connection->up.buffer = NULL;
+    feed(connection, buffer);
+    connection_reap(connection);
+}
+
+// A step of a handshake takes the time of twenty requests, so these wait until what else came was served: proxy_tick().
+static void take_turns(struct connection *connection, struct buffer *buffer)
+{
+    connection->active_ns = connection->proxy->now_ns;
+    connection->up.buffer = buffer; // flow_stop() gives it back, should the connection end first
+    list_push_back(&connection->proxy->hellos, &connection->up.node);
+}
+
 static void on_received(struct ring_op *op, const struct ring_completion *completion)
 {
     struct connection *connection = connection_of(list_entry(op, struct endpoint, receive_op));
@@ -133,8 +149,7 @@ static void on_received(struct ring_op *op, const struct ring_completion *comple
         buffer_give(proxy->pool, completion->buffer);
         connection_drain(connection);
     } else if (completion->result > 0) {
-        connection->active_ns = proxy->now_ns;
-        feed(connection, completion->buffer);
+        take_turns(connection, completion->buffer);
     } else if (completion->result == -ENOBUFS) {
         connection->up.state = FLOW_STARVED;
         list_push_back(&proxy->starved, &connection->up.node);

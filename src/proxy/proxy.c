@@ -14,6 +14,7 @@
 #define LOOK_NS         (50 * CLOCK_NS_PER_MS)
 #define LOOK_UNTIL_NS   (2 * CLOCK_NS_PER_S)
 #define TRIM_NS         CLOCK_NS_PER_S
+#define HELLO_NS        (300 * CLOCK_NS_PER_US)  // about what a step of a handshake takes
 #define CROWD           16                    // connections whose memory is worth a look at the heap
 #define STARVED_NS      (5 * CLOCK_NS_PER_MS) // how soon a flow that got no buffer tries again
 #define STALLED_NS                                                                                           \
@@ -37,6 +38,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     list_init(&proxy->connections);
     list_init(&proxy->starved);
     list_init(&proxy->sending);
+    list_init(&proxy->hellos);
     proxy->slabs = connection_slabs_create();
     proxy->listeners = calloc(config->listener_count, sizeof(*proxy->listeners));
     proxy->next_server = calloc(config->upstream_count, sizeof(*proxy->next_server));
@@ -290,8 +292,23 @@ static void trim(struct proxy *proxy)
     }
 }
 
-void proxy_tick(struct proxy *proxy)
+// The connections that stand must not wait for a crowd that comes: a step of one handshake, then the ring is looked at again. When a turn of
+// the others took long by itself, handshakes get half as long, so that they go on.
+static void run_hellos(struct proxy *proxy, uint64_t turn_ns)
 {
+    uint64_t budget = 1 + turn_ns / 2 / HELLO_NS;
+    struct list *node;
+
+    while (budget-- > 0 && (node = list_pop_front(&proxy->hellos)))
+        handshake_go_on(list_entry(node, struct flow, node)->connection);
+}
+
+void proxy_tick(struct proxy *proxy, uint64_t now_ns)
+{
+    uint64_t turn_ns = now_ns - proxy->now_ns;
+
+    proxy->now_ns = now_ns;
+    run_hellos(proxy, turn_ns);
     run_timers(proxy);
     if (!list_empty(&proxy->starved))
         feed_starved(proxy);
@@ -303,6 +320,8 @@ uint64_t proxy_wait_ns(const struct proxy *proxy, uint64_t now_ns)
 {
     uint64_t wait_ns = timer_wheel_wait_ns(&proxy->wheel, now_ns);
 
+    if (!list_empty(&proxy->hellos))
+        return 0;
     // Memory that a burst took goes back although nothing happens any more.
     if (wait_ns > TRIM_NS && (!buffer_pool_is_trimmed(proxy->pool) || is_crowd_gone(proxy)))
         wait_ns = TRIM_NS;

@@ -231,7 +231,7 @@ static int worker_loop(struct worker *worker)
         proxy_time(worker->proxy, clock_now_ns());
         while (ring_next(worker->ring, &completion))
             completion.op->handler(completion.op, &completion);
-        proxy_tick(worker->proxy);
+        proxy_tick(worker->proxy, clock_now_ns());
     }
     return worker->channel.is_over ? 1 : 0;
 }

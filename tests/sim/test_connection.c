@@ -17,6 +17,7 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/proxy.h"
 #include "ringbolt/socket.h"
+#include "src/proxy/connection.h"
 #include "world.h"
 
 #define LISTENER   3
@@ -378,7 +379,7 @@ static void proxy_step(struct run *run)
     proxy_time(run->proxy, world_now_ns());
     while (ring_next(run->ring, &completion))
         completion.op->handler(completion.op, &completion);
-    proxy_tick(run->proxy);
+    proxy_tick(run->proxy, world_now_ns());
 }
 
 static bool is_over(const struct run *run)
@@ -572,6 +573,77 @@ static void test_stop_meets_an_accept(void **state)
     }
 }
 
+static unsigned list_length(const struct list *list)
+{
+    unsigned length = 0;
+
+    for (const struct list *node = list->next; node != list; node = node->next)
+        length++;
+    return length;
+}
+
+// A crowd that says hello at once doesn't hold up who is there already: in each turn one of them gets on, and all in the end.
+static void test_crowd_takes_turns(void **state)
+{
+    enum { CROWD = 60 };
+    static struct run crowd[CROWD];
+    struct run first = {.seed = 99};
+    struct run standing = {.seed = 99};
+    unsigned longest = 0;
+    unsigned greeted = 0;
+    size_t received;
+    unsigned steps;
+
+    memset(crowd, 0, sizeof(crowd));
+    world_begin(first.seed);
+    setup(&first);
+    world_trouble = 0;
+    world_dial(WORLD_DIAL_ACCEPT);
+    peer_reset(first.client.peer); // its client is not wanted here
+    establish(&standing, &first);
+    received = standing.client.received;
+    for (unsigned i = 0; i < CROWD; i++) {
+        crowd[i].seed = first.seed;
+        setup_client(&crowd[i]);
+        crowd[i].client.peer = world_connect(LISTENER);
+        peer_capacity(crowd[i].client.peer, 1 << 20, 1 << 20);
+        (void)SSL_do_handshake(crowd[i].client.ssl);
+        client_pump_out(&crowd[i].client);
+    }
+    for (steps = 0; greeted < CROWD && steps < STEPS_MAX; steps++) {
+        struct ring_completion completion;
+        unsigned waiting;
+
+        client_step(&standing);
+        server_step(&standing);
+        ring_wait(first.ring, proxy_wait_ns(first.proxy, world_now_ns()));
+        proxy_time(first.proxy, world_now_ns());
+        while (ring_next(first.ring, &completion))
+            completion.op->handler(completion.op, &completion);
+        waiting = list_length(&first.proxy->hellos);
+        longest = waiting > longest ? waiting : longest;
+        proxy_tick(first.proxy, world_now_ns());
+        check(list_length(&first.proxy->hellos) + 1 == waiting || waiting == 0, &first,
+              "more than one handshake, or none, got on in a turn");
+        greeted += waiting > 0;
+    }
+    check(greeted == CROWD && longest > 1, &first, "the crowd did not wait, or waits for ever");
+    check(standing.client.received > received, &first, "who was there got nothing meanwhile");
+    proxy_stop(first.proxy); // some wait for their turn again
+    for (steps = 0; !proxy_idle(first.proxy) && steps < STEPS_MAX; steps++)
+        proxy_step(&first);
+    check(proxy_idle(first.proxy), &first, "the proxy does not stop");
+    proxy_destroy(first.proxy);
+    ring_destroy(first.ring);
+    check(buffer_pool_used(first.pool) == 0, &first, "a buffer did not come back");
+    buffer_pool_destroy(first.pool);
+    for (unsigned i = 0; i < CROWD; i++)
+        SSL_free(crowd[i].client.ssl);
+    SSL_free(standing.client.ssl);
+    SSL_free(first.client.ssl);
+    check(world_end(), &first, "something was left");
+}
+
 // Connections under a retired certificate go on until their time is over, and then end.
 static void test_retired(void **state)
 {
@@ -643,6 +715,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seeds), cmocka_unit_test(test_stalled_readers),
         cmocka_unit_test(test_stop_meets_an_accept),
+        cmocka_unit_test(test_crowd_takes_turns),
         cmocka_unit_test(test_retired), // the last: its certificate stays retired
     };
     struct tls_context_options options;
