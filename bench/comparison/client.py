@@ -108,8 +108,11 @@ class Client:
                 wanted, got = wanted[:1], got[:1]
             if got != wanted or kind["suite"] not in self.suites:
                 raise Refused(f"agreed on {', '.join(got)}, {kind['suite']}: not comparable")
-        if self.is_resumed != any(kind["resumed"] for kind in found["tls"]):
-            raise Refused("no session was resumed" if self.is_resumed else "sessions were resumed")
+        resumed = any(kind["resumed"] for kind in found["tls"])
+        if resumed and not self.is_resumed:
+            raise Refused("sessions were resumed")
+        if self.is_resumed and not resumed and found["units"]["whole_run"]:
+            raise Refused("no session was resumed")
         return found
 
 

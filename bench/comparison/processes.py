@@ -62,6 +62,15 @@ class Process:
     def is_running(self):
         return self.popen.poll() is None
 
+    def pin(self, cpus):
+        """Once more, also those of its threads that have decided otherwise."""
+        for pid in family(self.pid):
+            for path in glob.glob(f"/proc/{pid}/task/*"):
+                try:
+                    os.sched_setaffinity(int(os.path.basename(path)), cpus)
+                except ProcessLookupError:
+                    continue
+
     def log_tail(self, size=1500):
         with open(self.log, "rb") as f:
             return f.read().decode(errors="replace")[-size:].strip()

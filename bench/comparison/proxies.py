@@ -67,6 +67,7 @@ class Proxy:
             config = lab.write(f"{self.id}.conf", self.config(lab, port, certificate, backend))
             process = lab.start(self.id, self.command(lab, config), lab.proxy_cpus)
             if wait_until(lambda: not process.is_running() or accepts(port), START_SECONDS) and process.is_running():
+                process.pin(lab.proxy_cpus)  # hitch's workers choose a CPU of their own
                 return Running(self, process, port, lab)
             how = process.how_it_ended() if not process.is_running() else f"it serves nobody after {START_SECONDS} s"
             lab.stop(process, self.stop_signal)
@@ -170,12 +171,14 @@ class Nginx(Proxy):
     def config(self, lab, port, certificate, backend):
         tls = "" if self.role == FLOOR else f"ssl_certificate {certificate}; ssl_certificate_key {certificate};"
         large = f"proxy_buffer_size {LARGE};" if self.is_large else ""
+        # A relay must pass on what comes behind one side's end, as a server's tickets behind the client's goodbye.
+        half = "proxy_half_close on;" if self.role == FLOOR else ""
         cache = "ssl_session_cache shared:s:16m;" if self.is_large and tls else ""
         return f"""{self.stream_module()}
 daemon off; worker_processes 1; pid {lab.path(self.id + '.pid')}; error_log {lab.path(self.id + '.log')};
 events {{ worker_connections {2 * lab.connections + 100}; {'multi_accept on;' if self.is_large else ''} }}
 stream {{
-  {large} {cache} proxy_timeout 1h;
+  {large} {cache} {half} proxy_timeout 1h;
   {'ssl_protocols TLSv1.2 TLSv1.3;' if tls else ''}
   server {{ listen 127.0.0.1:{port}{' ssl' if tls else ''}{' backlog=4096' if self.is_large else ''}; {tls} proxy_pass {backend}; }}
 }}
@@ -263,7 +266,7 @@ PEERS = [
      f"mode tcp without TLS, tune.bufsize {LARGE}, option splice-auto: it passes the TLS bytes on to a TLS server on the backend's CPUs",
      {"is_large": True}),
     (Nginx, "floor-nginx", "plain relay: nginx stream", FLOOR, "plain",
-     f"stream without TLS, proxy_buffer_size {LARGE}: it passes the TLS bytes on to a TLS server on the backend's CPUs",
+     f"stream without TLS, proxy_buffer_size {LARGE}, proxy_half_close on: it passes the TLS bytes on to a TLS server on the backend's CPUs",
      {"is_large": True}),
 ]
 

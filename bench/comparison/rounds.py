@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every proxy once, then every proxy again in another order: what slows the machine for a while then meets all of them.
 
-A measure that was disturbed (meter.py) is made again up to twice while there is time, then that round is without a figure. An error in
+A measure that was disturbed (meter.py) is made again up to twice if there is time for it, then that round is without a figure. An error in
 a measure refuses the proxy for the whole work: a proxy that fails some of its work can't be compared with one that does it all.
 """
 import statistics
@@ -11,6 +11,7 @@ import time
 from .client import Refused
 from .lab import Trouble
 from .proxies import FLOOR
+from .works import Figures, Nothing
 
 ATTEMPTS = 3
 
@@ -73,27 +74,30 @@ def order(proxies, number):
 
 
 class Schedule:
-    """Runs works. deadline: when nothing is made again any more, by time.monotonic()."""
+    """Runs works. budget: seconds in which all should be done; what is made again must fit in beside what is still to be done."""
 
-    def __init__(self, lab, plan, proxies, rounds, deadline, stream=sys.stderr):
-        self.lab, self.plan, self.proxies, self.rounds, self.deadline = lab, plan, proxies, rounds, deadline
+    def __init__(self, lab, plan, proxies, rounds, budget, stream=sys.stderr):
+        self.lab, self.plan, self.proxies, self.rounds, self.budget = lab, plan, proxies, rounds, budget
         self.disturbances, self.progress = [], Progress(stream, 0)
+        self.began, self.planned, self.done, self.again = time.monotonic(), 0, 0, 0  # seconds, the last three
 
     def rounds_of(self, work):
         """Memory repeats to the byte or nearly so, and opening so many connections takes long."""
-        return min(self.rounds, 2) if work.id == "idle" else self.rounds
+        return (self.rounds + 2) // 3 if work.id == "idle" else self.rounds
 
     def seconds_estimated(self, works):
-        seconds = 0
-        for work in works:
-            proxies = [proxy for proxy in self.proxies if work.applies(proxy)]
-            rounds = self.rounds_of(work)
-            seconds += len(proxies) * (rounds * work.seconds_estimated(self.plan) + (rounds if work.is_fresh else 1) * 0.4)
-        return seconds
+        return sum(self.rounds_of(work) * work.seconds_estimated(self.plan) for work in works for proxy in self.proxies
+                   if work.applies(proxy))
+
+    def has_time(self, work):
+        """To make a measure of this work again. The machine may be slower than what was planned: it has shown how much."""
+        gone = time.monotonic() - self.began
+        pace = max(1, (gone - self.again) / self.done) if self.done else 1
+        return gone + pace * (self.planned - self.done + work.seconds_estimated(self.plan)) < self.budget
 
     def run(self, works):
         """{work.id: {proxy.id: what the report says of it}}"""
-        self.progress.seconds = self.seconds_estimated(works)
+        self.planned = self.progress.seconds = self.seconds_estimated(works)
         described = {}
         try:
             for number, work in enumerate(works, 1):
@@ -120,6 +124,7 @@ class Schedule:
             for number in range(self.rounds_of(work)):
                 for proxy in order(proxies, number):
                     result = results[proxy.id]
+                    self.done += work.seconds_estimated(self.plan)
                     if result.refused:
                         result.rounds.append(None)
                         continue
@@ -140,26 +145,37 @@ class Schedule:
     def measure(self, work, proxy, running, result, number):
         """The figures, or None: then result.refused or a disturbance says why."""
         for attempt in range(1, ATTEMPTS + 1):
+            began = time.monotonic()
             try:
                 if work.is_fresh:
                     self.start(work, proxy, running, result)
                     if result.refused:
                         return None
-                figures = work.measure(self.lab, running[proxy.id], self.plan)
+                figures = self.figures(work, running[proxy.id])
             except Refused as why:
                 result.refused = f"round {number}: {why}"
                 return None
             finally:
                 if work.is_fresh and proxy.id in running:
                     running.pop(proxy.id).stop()
+                if attempt > 1:
+                    self.again += time.monotonic() - began
             if not figures.disturbed:
                 return figures
-            is_repeated = attempt < ATTEMPTS and time.monotonic() < self.deadline
+            is_repeated = attempt < ATTEMPTS and self.has_time(work)
             self.disturbances.append({"work": work.id, "proxy": proxy.id, "round": number, "what": figures.disturbed,
                                       "repeated": is_repeated})
             if not is_repeated:
                 return None
         return None
+
+    def figures(self, work, running):
+        try:
+            return work.measure(self.lab, running, self.plan)
+        except Nothing as nothing:
+            if not nothing.disturbed:
+                raise
+            return Figures({}, disturbed=nothing.disturbed)
 
 
 def rate_of(results, proxies):

@@ -30,6 +30,14 @@ class Plan:
         self.rate = None  # of the fixed-rate work, a second
 
 
+class Nothing(Refused):
+    """Not one unit was done in the measured time. disturbed: what else went on, if that may be why."""
+
+    def __init__(self, disturbed):
+        super().__init__("nothing was done in the measured time")
+        self.disturbed = disturbed
+
+
 class Figures:
     """One measure. limits: metrics that may not be compared, and why; disturbed: what else went on, if it was too much."""
 
@@ -89,7 +97,10 @@ def observe(lab, running, client, plan):
         before = sample()
         client.wait_for("end", plan.seconds * WITHIN)
         usage = Usage(before, sample(), lab.proxy_cpus, lab.other_cpus)
-        return usage, client.check(client.report())
+        found = client.check(client.report())
+        if not found["bytes"]["received"] + found["bytes"]["sent"] + found["units"]["count"]:
+            raise Nothing(usage.disturbed(plan.tolerated))
+        return usage, found
     except Gone as gone:
         raise Refused(str(gone) if running.process.is_running() else running.process.how_it_ended()) from None
     finally:
@@ -99,7 +110,7 @@ def observe(lab, running, client, plan):
 def cpu_values(usage, per_second, scale):
     """CPU, and its two parts, for a unit of which there were so many a second; times scale."""
     if not per_second:
-        raise Refused("nothing was done in the measured time")
+        raise Nothing(None)
     whole = usage.cpu / usage.seconds / per_second * scale
     share = usage.user / usage.cpu if usage.user is not None and usage.cpu else None
     parts = {} if share is None else {"user": whole * share, "system": whole * (1 - share)}

@@ -196,8 +196,8 @@ class Scripted(works.Work):
         return self.figures.pop(0)
 
 
-def scripted(deadline, *figures):
-    schedule = rounds.Schedule(None, plan(), [PROXIES["ringbolt"]], 3, deadline, io.StringIO())
+def scripted(budget, *figures):
+    schedule = rounds.Schedule(None, plan(), [PROXIES["ringbolt"]], 3, budget, io.StringIO())
     return schedule.run([Scripted(*figures)])["scripted"]["ringbolt"], schedule.disturbances
 
 
