@@ -68,40 +68,20 @@ static bool is_ending(const char *path)
     return is;
 }
 
-static int try_connect(const struct sockaddr_un *address)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int error = 0;
-
-    if (fd < 0)
-        return -errno;
-    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
-        error = -errno;
-    close(fd);
-    return error;
-}
-
 // Makes room at the path. 0, or -EADDRINUSE, -EEXIST, …
 static int clear_path(const struct sockaddr_un *address)
 {
     const char *path = address->sun_path;
-    struct stat status;
-    int error;
+    int found = unix_file_look(address, sizeof(*address));
 
-    if (lstat(path, &status) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(status.st_mode))
-        return -EEXIST;
-    error = try_connect(address);
-    if (error == -ENOENT)
-        return 0;
-    if (error == -ECONNREFUSED) {
+    if (found <= 0)
+        return found;
+    if (found == UNIX_FILE_STALE)
         log_info("stale admin socket removed", log_text("path", path));
-    } else if (error == 0 && is_ending(path)) {
+    else if (found == UNIX_FILE_LISTENS && is_ending(path))
         log_info("admin socket taken over from an instance that is ending", log_text("path", path));
-    } else {
-        return error == -EACCES || error == -EPERM ? error : -EADDRINUSE;
-    }
+    else
+        return -EADDRINUSE;
     return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
@@ -144,24 +124,6 @@ static const char *cure(int error)
     }
 }
 
-static int bind_and_listen(struct admin_socket *made, const struct sockaddr_un *address)
-{
-    struct stat status;
-    mode_t mask = umask(0177); // bind(2) makes the file with mode 0777 less the umask
-    int error = bind(made->fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
-
-    umask(mask);
-    if (error == 0 && lstat(address->sun_path, &status) < 0)
-        error = -errno;
-    if (error == 0) {
-        made->device = status.st_dev;
-        made->inode = status.st_ino;
-        if (listen(made->fd, BACKLOG) < 0)
-            error = -errno;
-    }
-    return error;
-}
-
 static int try_open(struct admin_socket *made)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -177,7 +139,7 @@ static int try_open(struct admin_socket *made)
     made->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (made->fd < 0)
         return -errno;
-    return bind_and_listen(made, &address);
+    return unix_file_listen(&made->file, made->fd, &address, sizeof(address), 0177, BACKLOG);
 }
 
 int admin_socket_open(struct admin_socket *ret, const char *path, bool is_default)
@@ -200,11 +162,7 @@ int admin_socket_open(struct admin_socket *ret, const char *path, bool is_defaul
 
 void admin_socket_close(struct admin_socket *made)
 {
-    struct stat status;
-
-    if (made->inode != 0 && lstat(made->path, &status) == 0 && status.st_dev == made->device &&
-        status.st_ino == made->inode)
-        (void)unlink(made->path);
+    unix_file_remove(&made->file, made->path);
     if (made->fd >= 0)
         close(made->fd);
     free(made->path);

@@ -3,15 +3,15 @@
 #pragma once
 
 #include <stdbool.h>
-#include <sys/stat.h>
 
 #include <jansson.h>
+
+#include "unix_file.h"
 
 struct admin_socket {
     int fd; // -1: closed
     char *path;
-    dev_t device; // of the file, so that only our own is removed
-    ino_t inode;
+    struct unix_file file;
 };
 
 // Listens at `path`: mode 0600 from its first moment. Its folder is made if only that is missing. A file that nobody listens at any more is

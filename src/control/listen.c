@@ -182,50 +182,31 @@ static int open_tcp(struct listening *listening, size_t index)
 
 // ---- unix ----
 
+static const struct sockaddr_un *unix_of(const struct config_address *address)
+{
+    return (const struct sockaddr_un *)&address->socket;
+}
+
 // 0 when the path is free, or was that of a socket where nobody listens any more.
 static int clear_path(const struct config_address *address)
 {
-    const char *path = ((const struct sockaddr_un *)&address->socket)->sun_path;
-    struct stat status;
-    int fd;
-    int error = 0;
+    const char *path = unix_of(address)->sun_path;
+    int found = unix_file_look(unix_of(address), address->length);
 
-    if (lstat(path, &status) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(status.st_mode))
-        return -EEXIST;
-    fd = socket_open(AF_UNIX);
-    if (fd < 0)
-        return fd;
-    if (connect(fd, (const struct sockaddr *)&address->socket, address->length) < 0)
-        error = -errno;
-    close(fd);
-    if (error != -ECONNREFUSED)
-        return error == -EACCES ? error
-                                : -EADDRINUSE; // it took us, or its queue is full, or it is of another type
+    if (found <= 0)
+        return found;
+    if (found != UNIX_FILE_STALE)
+        return -EADDRINUSE;
     log_info("stale socket file removed", log_text("path", path));
     return unlink(path) < 0 ? -errno : 0;
 }
 
-static int bind_unix(struct listening *listening, size_t index, int fd)
+static mode_t umask_now(void)
 {
-    const struct config_address *address = &listening->config->listeners[index].address;
-    const char *path = ((const struct sockaddr_un *)&address->socket)->sun_path;
-    struct stat status;
-    // bind(2) makes the file with mode 0777 less the umask; nobody executes it.
     mode_t mask = umask(0777);
-    int result;
 
-    umask(mask | 0111);
-    result = bind(fd, (const struct sockaddr *)&address->socket, address->length) < 0 ? -errno : 0;
     umask(mask);
-    if (result < 0)
-        return result;
-    if (lstat(path, &status) < 0)
-        return -errno;
-    listening->files[index] =
-        (struct listening_file){.is_ours = true, .device = status.st_dev, .inode = status.st_ino};
-    return listen(fd, SOMAXCONN) < 0 ? -errno : 0;
+    return mask;
 }
 
 static int open_unix(struct listening *listening, size_t index)
@@ -240,7 +221,9 @@ static int open_unix(struct listening *listening, size_t index)
     if (fd < 0)
         return fd;
     listening->fds[index] = fd;
-    error = bind_unix(listening, index, fd);
+    // nobody executes it
+    error = unix_file_listen(&listening->files[index], fd, unix_of(address), address->length,
+                             umask_now() | 0111, SOMAXCONN);
     // One socket under a number for each worker: closing is then the same as with TCP.
     for (unsigned worker = 1; error == 0 && worker < listening->config->workers; worker++) {
         int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -252,18 +235,6 @@ static int open_unix(struct listening *listening, size_t index)
     if (error == 0 && !(listening->texts[index] = strdup(address->text)))
         error = -ENOMEM;
     return error;
-}
-
-static void remove_file(const struct listening *listening, size_t index)
-{
-    const struct config_address *address = &listening->config->listeners[index].address;
-    const struct listening_file *file = &listening->files[index];
-    const char *path = ((const struct sockaddr_un *)&address->socket)->sun_path;
-    struct stat status;
-
-    if (file->is_ours && lstat(path, &status) == 0 && status.st_dev == file->device &&
-        status.st_ino == file->inode)
-        (void)unlink(path);
 }
 
 // ---- all of them ----
@@ -304,7 +275,7 @@ void listening_close(struct listening *listening)
 
     for (size_t i = 0; i < count; i++) {
         if (listening->files)
-            remove_file(listening, i);
+            unix_file_remove(&listening->files[i], unix_of(&listening->config->listeners[i].address)->sun_path);
         if (listening->fds)
             close_group(listening, i);
         if (listening->texts)

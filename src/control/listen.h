@@ -5,21 +5,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
 #include "ringbolt/config.h"
-
-struct listening_file { // of a unix address, so that only our own is removed
-    bool is_ours;
-    dev_t device;
-    ino_t inode;
-};
+#include "unix_file.h"
 
 struct listening {
     const struct config *config;
     int *fds;                     // config->listener_count for each worker, in this order; -1: none
     char **texts;                 // by listener: the address with the real port
-    struct listening_file *files; // by listener
+    struct unix_file *files;      // by listener: those of unix addresses
 };
 
 // 0, or -errno with the reason and the cure in the log.
