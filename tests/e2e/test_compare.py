@@ -28,6 +28,7 @@ from comparison.lab import BIG_SIZE, CIPHERSUITE, SMALL_SIZE, Lab, Trouble  # no
 pytestmark = [pytest.mark.any_layer, pytest.mark.seconds(600)]
 
 ANY_LOAD = ["--tolerate", "100"]  # others work on this machine too
+BRIEF = ["--seconds", "1", *ANY_LOAD]
 LISTED = ["ringbolt", "haproxy", "nginx", "hitch", "stunnel", "floor-nginx"]
 WORKS = {work.id: work for work in works_other.all_works(works.Plan(1, 0, 1, 20, 0))}
 PROXIES = {proxy.id: proxy for proxy in proxies.all_proxies()}
@@ -72,7 +73,7 @@ def check_shape(found, works_asked, proxies_asked, count):
 
 def test_a_short_comparison(tmp_path):
     asked = ["handshake-ecdsa", "request-64", "download"]
-    status, found, printed = compare(tmp_path, "--works", *asked, "--proxies", *LISTED, "--rounds", "1", "--seconds", "0.3", *ANY_LOAD)
+    status, found, printed = compare(tmp_path, "--works", *asked, "--proxies", *LISTED, "--rounds", "1", *BRIEF)
     check_shape(found, asked, LISTED, 1)
     for work in found["works"]:
         bytes_least = BIG_SIZE if work["id"] == "download" else SMALL_SIZE
@@ -90,7 +91,7 @@ def test_a_short_comparison(tmp_path):
 def test_the_other_works(tmp_path):
     asked = ["handshake-rsa", "resumed-13", "resumed-12", "request-64", "upload", "latency", "storm", "idle", "reload"]
     _, found, _ = compare(tmp_path, "--works", *(work for work in asked if work != "request-64"), "--proxies", "ringbolt",
-                          "--connections", "70", "--rounds", "1", "--seconds", "0.3", *ANY_LOAD)
+                          "--connections", "70", "--rounds", "1", *BRIEF)
     check_shape(found, asked, ["ringbolt"], 1)  # latency needs request-64
     for work in found["works"]:
         result = work["results"]["ringbolt"]
@@ -98,7 +99,8 @@ def test_the_other_works(tmp_path):
             assert result["refused"].startswith("disturbed")
             continue
         assert result["refused"] is None, (work["id"], result)
-        assert result["metrics"].keys() == {metric["id"] for metric in work["metrics"]}
+        # Too little CPU for one tick of the kernel can't be divided into user and system.
+        assert result["metrics"].keys() | {"user", "system"} == {metric["id"] for metric in work["metrics"]} | {"user", "system"}
     reload, = (work["results"]["ringbolt"]["metrics"] for work in found["works"] if work["id"] == "reload")
     assert reload["broken"]["max"] == reload["failed"]["max"] == 0 < reload["handshakes"]["min"]
 
