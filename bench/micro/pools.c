@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is taken and given back all the time: relay buffers, timers, the heap for secrets.
+// What is taken and given back all the time: relay buffers, connections, timers, the heap for secrets.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 #include "ringbolt/buffer.h"
 #include "ringbolt/secret.h"
 #include "ringbolt/timer.h"
+#include "src/proxy/connection.h"
 
 // ---- the buffer pool: a unit takes one and gives it back ----
 
@@ -253,10 +254,77 @@ static void secret_tear_down(void *state)
     free(bench);
 }
 
+// ---- connections: a unit takes one and gives it back, wiped ----
+
+struct slab_bench {
+    struct connection_slabs *slabs;
+    struct connection *held[HELD];
+};
+
+static void slab_work(void *state, size_t count)
+{
+    struct slab_bench *bench = state;
+
+    for (size_t i = 0; i < count; i++) {
+        struct connection *connection = connection_slab_take(bench->slabs);
+
+        if (connection == NULL)
+            abort();
+        connection_slab_give(connection);
+    }
+}
+
+static void slab_run(void *state, struct micro *micro, size_t count)
+{
+    micro_measure(micro, slab_work, state, count);
+}
+
+static void *slab_set_up(const struct benchmark *benchmark, const char **ret_why)
+{
+    struct slab_bench *bench = calloc(1, sizeof(*bench));
+
+    micro_need(bench != NULL && (bench->slabs = connection_slabs_create()) != NULL, "memory");
+    for (int i = 0; i < HELD; i++) {
+        bench->held[i] = connection_slab_take(bench->slabs);
+        micro_need(bench->held[i] != NULL, "memory");
+    }
+    return bench;
+}
+
+static const char *slab_check(void *state, struct micro *micro)
+{
+    struct slab_bench *bench = state;
+    struct connection *connection;
+
+    slab_run(bench, micro, 3);
+    for (int round = 0; round < 2; round++) {
+        connection = connection_slab_take(bench->slabs);
+        micro_need(connection != NULL, "memory");
+        for (size_t i = 0; i < sizeof(*connection); i++) {
+            if (((const uint8_t *)connection)[i] != 0)
+                return "a connection that was taken is not zeroed";
+        }
+        memset(connection, 1, sizeof(*connection));
+        connection_slab_give(connection);
+    }
+    return NULL;
+}
+
+static void slab_tear_down(void *state)
+{
+    struct slab_bench *bench = state;
+
+    for (int i = 0; i < HELD; i++)
+        connection_slab_give(bench->held[i]);
+    connection_slabs_destroy(bench->slabs);
+    free(bench);
+}
+
 // ---- all of them ----
 
 static const struct benchmark_kind buffers = {buffer_set_up, buffer_run, buffer_check, buffer_tear_down};
 static const struct benchmark_kind secrets = {secret_set_up, secret_run, secret_check, secret_tear_down};
+static const struct benchmark_kind slabs = {slab_set_up, slab_run, slab_check, slab_tear_down};
 static const struct benchmark_kind set_cancel = {timer_set_up, timer_run_set_cancel, timer_check_set_cancel,
                                                  free};
 static const struct benchmark_kind move = {timer_set_up, timer_run_move, timer_check_move, free};
@@ -268,6 +336,7 @@ void pools_register(struct catalogue *catalogue)
         {.name = "buffer/small", .kind = &buffers, .variant = {BUFFER_SMALL}},
         {.name = "buffer/large", .kind = &buffers, .variant = {BUFFER_LARGE}},
         {.name = "buffer/huge", .kind = &buffers, .variant = {BUFFER_HUGE}},
+        {.name = "connection/slab", .kind = &slabs},
         {.name = "timer/set_cancel", .kind = &set_cancel},
         {.name = "timer/move", .kind = &move},
         {.name = "timer/expire", .kind = &expire},
