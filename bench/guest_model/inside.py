@@ -6,8 +6,8 @@ import os
 from .count import with_children
 from .machine import SPLIT_CPU
 from .paths import PATHS, ports_make
-from .stage import Stage
-from .works import WORKS, Refused, bench_beside, files, measure, warm_up
+from .stage import Refused, Stage
+from .works import WORKS, bench_beside, files, measure, warm_up
 
 MARK = "bench/guest result: "
 
@@ -29,7 +29,12 @@ def cipher_driver():
 
 def run_path(stage, args, path, version, works):
     ports = ports_make()
-    process = path.make(stage, ports)
+    try:
+        process = path.make(stage, ports)
+    except Refused as refusal:
+        for name in works:
+            say(tls=version, path=path.name, work=name, refused=str(refusal))
+        return
     pids = with_children(process.pid)
     for name in works:
         work = WORKS[name]

@@ -15,7 +15,7 @@ def summary(rounds, split):
               "everybody": statistics.median(one["everybody"] for one in rounds),
               "kernel_transmit": rounds[-1]["kernel_transmit"], "kernel_receive": rounds[-1]["kernel_receive"]}
     if split:
-        share = split["user"] / split["accounted"]
+        share = min(max(split["user"] / split["accounted"], 0), 1)  # a kernel's tick may be missing at either end
         result.update(user=result["median"] * share, system=result["median"] * (1 - share), split_total=split["proxy"])
     return result
 

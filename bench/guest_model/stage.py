@@ -6,12 +6,15 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
 BLOCK = 1 << 20
 SINK_PATIENCE = 60  # seconds
+
+
+class Refused(Exception):
+    """A path did not do what its name says, or a work was not done."""
 
 
 def free_port():
@@ -84,10 +87,10 @@ class Stage:
     def wait_taken(self, size):
         """Until the sink has had a stream of so many bytes."""
         if not select.select([self.taken], [], [], SINK_PATIENCE)[0]:
-            sys.exit("an upload did not arrive")
+            raise Refused("an upload did not arrive")
         got = int.from_bytes(os.read(self.taken, 8), "big")
         if got != size:
-            sys.exit(f"of an upload of {size} bytes {got} arrived")
+            raise Refused(f"of an upload of {size} bytes {got} arrived")
 
     def _backend(self):
         return f"""daemon off; worker_processes 1; pid {self.path('backend.pid')}; error_log {self.path('backend.err')};
@@ -113,8 +116,9 @@ http {{ access_log off; sendfile on; keepalive_requests 1000000; keepalive_timeo
                     break
                 except OSError:
                     if process.poll() is not None:
+                        self.processes.remove(process)
                         with open(log, encoding="utf-8", errors="replace") as f:
-                            sys.exit(f"a process ended at its start: {' '.join(command)}\n{f.read()}")
+                            raise Refused(f"{command[0]} ended at its start: {f.read().strip()}") from None
                     time.sleep(0.01)
         return process
 

@@ -10,15 +10,12 @@ import os
 import subprocess
 
 from .count import Count, difference
+from .stage import Refused
 
 ANSWER = 100         # bytes of a small answer
 SHORT = 1_000_000    # bytes of the short bulk transfer
 CROWD = 64           # connections of `requests`
 SUITES = {"1.3": ("--ciphersuites", "TLS_AES_128_GCM_SHA256"), "1.2": ("--ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256")}
-
-
-class Refused(Exception):
-    """A path did not do what its name says, or a work was not done."""
 
 
 @dataclasses.dataclass(frozen=True)
