@@ -10,6 +10,8 @@ from .stage import free_port
 LARGE = 128 * 1024  # bytes of the peers' larger buffers
 BULK = ("download", "upload")
 EVERY = ("download", "upload", "request", "requests", "handshake", "resumed")
+# The guest's clock jumps while it waits for a file of the host: nobody should lose patience.
+PATIENCE = "1h"
 OBJECTS = ("object-64k", "object-1m", "object-8m")
 
 
@@ -29,6 +31,7 @@ def ringbolt(transmit, receive, offload_after=0):
                       "tls": {"certificates": [{"chain": "cert.pem", "key": "key.pem"}]}} for name, port in ports.items()]
         config = {"workers": 1, "admin": {"socket": "off"}, "log": {"access": False},  # the peers write no line for a connection either
                   "ktls": {"transmit": transmit, "receive": receive, "offload_after": offload_after}, "listeners": listeners,
+                  "timeouts": {"handshake": PATIENCE, "connect": PATIENCE, "idle": PATIENCE},
                   "upstreams": [{"name": name, "servers": [{"address": f"127.0.0.1:{getattr(stage, name)}"}]} for name in ports]}
         file = stage.write("ringbolt.yaml", json.dumps(config))  # JSON is YAML
         return stage.start([stage.ringbolt, "run", "-c", file], *ports.values(), end_signal=signal.SIGINT)
@@ -45,6 +48,7 @@ daemon off; worker_processes 1; pid {stage.path('nginx.pid')}; error_log {stage.
 events {{ worker_connections 1000; }}
 stream {{
   ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.2 TLSv1.3;
+  ssl_handshake_timeout {PATIENCE}; proxy_connect_timeout {PATIENCE}; proxy_timeout {PATIENCE};
   {f'proxy_buffer_size {buffer};' if buffer else ''}
   {'ssl_conf_command Options KTLS;' if has_ktls else ''}
 {servers}
@@ -66,9 +70,9 @@ def haproxy(buffer=None):
   {f'tune.bufsize {buffer}' if buffer else ''}
 defaults
   mode tcp
-  timeout connect 10s
-  timeout client 1h
-  timeout server 1h
+  timeout connect {PATIENCE}
+  timeout client {PATIENCE}
+  timeout server {PATIENCE}
 {proxies}
 """)
         return stage.start(["haproxy", "-db", "-f", file], *ports.values())

@@ -26,11 +26,12 @@ def free_port():
 class Stage:
     def __init__(self, binaries, files):
         """binaries: of Ringbolt and of ringbolt-bench. files: name to size in bytes."""
-        self.ringbolt, self.bench = binaries
+        self.ringbolt = binaries[0]
         self.folder = tempfile.mkdtemp(prefix="ringbolt-guest-")
         self.processes = []
         try:
             os.chmod(self.folder, 0o755)
+            self.client = self._client(binaries[1])
             self._certificate()
             os.mkdir(self.path("www"))
             for name, size in files.items():
@@ -51,6 +52,19 @@ class Stage:
         with open(self.path(name), "w", encoding="utf-8") as f:
             f.write(text)
         return self.path(name)
+
+    def _client(self, binary):
+        """Copies the client and its libraries. Opening a file of the host again drops its pages in the guest, under the proxy's feet too;
+        while those are fetched the guest is idle and its clock jumps."""
+        folder = self.path("client")
+        os.mkdir(folder)
+        listed = subprocess.run(["ldd", binary], stdout=subprocess.PIPE, text=True, check=True).stdout
+        libraries = [part for part in listed.split() if part.startswith("/")]
+        for library in libraries:
+            shutil.copy(library, folder)
+        loader = next(os.path.basename(library) for library in libraries if os.path.basename(library).startswith("ld-"))
+        shutil.copy(binary, folder)
+        return [os.path.join(folder, loader), "--library-path", folder, os.path.join(folder, os.path.basename(binary))]
 
     def _certificate(self):
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",

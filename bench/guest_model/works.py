@@ -66,14 +66,24 @@ def files(args):
             "object-64k": 64 << 10, "object-1m": 1 << 20, "object-8m": 8 << 20}
 
 
+def complaint(done):
+    """Why ringbolt-bench is not content: the kinds of errors that it counted, or what it says."""
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        return done.stderr.strip()
+    kinds = ", ".join(f"{count} {kind}" for kind, count in report["errors"]["kinds"].items() if count)
+    return f"{kinds}, in {report['seconds']:.0f} s of the guest"
+
+
 def load(stage, work, version, port, amount):
     """Runs the client. Its report."""
     options = work.options(amount)
-    command = [stage.bench, options[0], f"localhost:{port}", "--json", "--ca", stage.path("cert.pem"), "--tls", version,
+    command = [*stage.client, options[0], f"localhost:{port}", "--json", "--timeout", "1h", "--ca", stage.path("cert.pem"), "--tls", version,
                *SUITES[version], *map(str, options[1:])]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise Refused(f"ringbolt-bench ended with status {done.returncode}: {done.stderr.strip()} {done.stdout.strip()[:2000]}")
+        raise Refused(f"ringbolt-bench ended with status {done.returncode}: {complaint(done)}")
     if work.port == "sink":
         stage.wait_taken(amount)
     report = json.loads(done.stdout)
