@@ -30,9 +30,7 @@ def bars(found, work):
     metric, target = work.headline, found.target_of(work, work.headline)
     figures = [(line, line.figure(metric)) for line in work.lines]
     drawn = [(line, figure) for line, figure in figures if figure]
-    goal = None
-    if target and work.best_peer(metric) and reading.finite(target.get("limit")) is not None:
-        goal = target["limit"] * work.best_peer(metric)[1].median
+    goal = found.goal(target) if target else None
     most = max([figure.most for _, figure in drawn] + [goal or 0], default=0) or 1
     rows = [element("li", element("span", line.name, class_="name"),
                     element("div", svg.bar(line, metric, figure, most, work.ratio(line, metric), goal), class_="plot"),
@@ -66,7 +64,7 @@ def latencies(work, metrics):
             for line, found in lines]
     foot = element("div", element("span", class_="name"), element("div", svg.axis_labels(axis, unit), class_="plot"),
                    class_="row with-values tail")
-    legend = element("ul", [element("li", svg.shape(reading.percentile(metric)), f"{reading.percentile(metric)}: {metric.get('title')}")
+    legend = element("ul", [element("li", svg.shape(reading.percentile(metric)), f"{reading.percentile(metric)}: {metric.get('title') or metric['id']}")
                             for metric in metrics], class_="legend")
     caption = element("figcaption", element("strong", "Latency percentiles"), f", {unit}, logarithmic axis; less is better.")
     return element("figure", caption, legend, element("ol", rows, class_="chart marks-chart"), foot, limits(work, metrics))

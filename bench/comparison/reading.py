@@ -192,6 +192,11 @@ class Reading:
     def target_of(self, work, metric):
         return next((one for one in self.targets if (one.get("work"), one.get("metric")) == (work.id, metric["id"])), None)
 
+    def goal(self, target):
+        """The value that ours may have at most, or None."""
+        limit, (_, value) = finite(target.get("limit")), self.side(target, "peer")
+        return None if limit is None or value is None else limit * value
+
     def side(self, target, name):
         """(who, with which value) for "ours" and "peer"."""
         found = target.get(name) or {}
