@@ -77,7 +77,7 @@ def report(machine, versions, ciphersuite, plan, profile, command, begun, ended,
     return {
         "format": FORMAT, "profile": profile, "command": command, "begun": begun, "ended": ended, "machine": machine,
         "versions": versions, "rounds": rounds, "ciphersuite": ciphersuite,
-        "seconds": plan.seconds, "warm_up": plan.warm_up, "tolerated": plan.tolerated, "rate": plan.rate,
+        "seconds": round(plan.seconds, 3), "warm_up": plan.warm_up, "tolerated": plan.tolerated, "rate": plan.rate,
         "proxies": [proxy.describe() for proxy in proxies], "missing": missing,
         "works": [{**work.describe(), "results": described[work.id]} for work in works],
         "targets": targets(described, proxies), "disturbances": disturbances,
