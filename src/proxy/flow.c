@@ -375,24 +375,35 @@ static void receive_direct(struct flow *flow)
 // should not hold a large one cheaply.
 #define KEPT_SMALL (BUFFER_SMALL_SIZE / 2)
 
+// The size of buffer that the rest of an incomplete record is to be received into. A busy flow hardly ever stops at a boundary, so
+// here, too, it must grow when there is more to be had and shrink when memory is short.
+static enum buffer_class class_for_rest(struct flow *flow)
+{
+    enum buffer_class class;
+
+    if (flow->buffer->class == BUFFER_SMALL)
+        return flow->kept < KEPT_SMALL || flow->kept + flow->needed <= flow->buffer->capacity ? BUFFER_SMALL
+                                                                                              : BUFFER_LARGE;
+    class = affordable(flow);
+    return class == BUFFER_SMALL ? BUFFER_LARGE : class; // not every record fits into a small one
+}
+
 // An incomplete record stands in the buffer: what follows goes right behind it. When the direction is to move into the kernel,
 // just the rest of this record is read.
 static void receive_rest(struct flow *flow)
 {
     struct buffer *buffer = flow->buffer;
-    struct buffer *larger;
+    enum buffer_class class = class_for_rest(flow);
+    struct buffer *other = class != buffer->class ? buffer_take(proxy_of(flow)->pool, class) : NULL;
     size_t room;
 
-    if (buffer->class == BUFFER_SMALL && flow->kept >= KEPT_SMALL &&
-        flow->kept + flow->needed > buffer->capacity) {
-        larger = buffer_take(proxy_of(flow)->pool, BUFFER_LARGE);
-        if (!larger) {
-            starve(flow);
-            return;
-        }
-        memcpy(larger->data, buffer->data + flow->kept_at, flow->kept);
+    if (other) {
+        memcpy(other->data, buffer->data + flow->kept_at, flow->kept);
         buffer_give(proxy_of(flow)->pool, buffer);
-        buffer = flow->buffer = larger;
+        buffer = flow->buffer = other;
+    } else if (buffer->class == BUFFER_SMALL && class != BUFFER_SMALL) {
+        starve(flow);
+        return;
     } else if (flow->kept_at > 0) {
         memmove(buffer->data, buffer->data + flow->kept_at, flow->kept);
     }

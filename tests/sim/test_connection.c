@@ -53,6 +53,7 @@ struct run {
     struct config_listener listener;
     struct config_upstream upstream;
     struct config_server server_config;
+    size_t pool_size; // 0: the least
     struct buffer_pool *pool;
     struct ring *ring;
     struct proxy *proxy;
@@ -167,7 +168,7 @@ static void setup(struct run *run)
                      .half_closed_ns = 300 * CLOCK_NS_PER_S},
         .ktls = {.offload_after = world_chance(50) ? 0 : random_size()},
     };
-    options.pool = run->pool = buffer_pool_create(LEAST_POOL);
+    options.pool = run->pool = buffer_pool_create(run->pool_size ? run->pool_size : LEAST_POOL);
     assert_int_equal(ring_create(&options, &run->ring, &why), 0);
     setup = (struct proxy_setup){
         .config = &run->config,
@@ -547,6 +548,70 @@ static void test_stalled_readers(void **state)
     check(world_end(), &first, "something was left");
 }
 
+// A client that sends faster than it is read: its flow, which never finds a record's boundary at the end of a receive, works its way
+// up to a huge buffer all the same, and gives it up when others need the memory.
+static void test_upload_grows_and_shrinks(void **state)
+{
+    enum { UPLOAD = 6000000, TAKEN_MAX = 64 };
+
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct run first = {.seed = seed, .pool_size = 4u << 20};
+        struct run run = {.seed = seed};
+        struct buffer *taken[TAKEN_MAX];
+        unsigned taken_count = 0;
+        unsigned steps;
+        const struct flow *up;
+        bool was_huge = false;
+        bool has_shrunk = false;
+
+        world_begin(seed);
+        setup(&first);
+        world_kernel_tls(false, false, false);
+        world_trouble = 0;
+        world_dial(WORLD_DIAL_ACCEPT);
+        peer_reset(first.client.peer); // its client is not wanted here
+        establish(&run, &first);
+        for (steps = 0; proxy_connection_count(first.proxy) != 1 && steps < STEPS_MAX; steps++)
+            proxy_step(&first);
+        up = &list_entry(first.proxy->connections.next, struct connection, node)->up;
+        peer_capacity(run.client.peer, 1 << 20, 1 << 20);
+        run.client.to_send = UPLOAD;
+        run.client.reads_slowly = run.server.reads_slowly = false;
+        for (steps = 0; run.server.received < UPLOAD && steps < STEPS_MAX; steps++) {
+            bool is_pressed = taken_count > 0;
+
+            client_step(&run);
+            server_step(&run);
+            if (steps % 40 == 0)
+                proxy_step(&first);
+            if (!up->buffer || up->kept == 0)
+                continue;
+            was_huge = was_huge || (!is_pressed && up->buffer->class == BUFFER_HUGE);
+            has_shrunk = has_shrunk || (is_pressed && up->buffer->class == BUFFER_LARGE);
+            check(!has_shrunk || up->buffer->class != BUFFER_HUGE, &run, "grew although memory is short");
+            while (was_huge && taken_count < TAKEN_MAX &&
+                   buffer_pool_used(first.pool) <= buffer_pool_budget(first.pool) / 2)
+                check((taken[taken_count++] = buffer_take(first.pool, BUFFER_LARGE)) != NULL, &run, "no memory");
+        }
+        check(run.server.received == UPLOAD, &run, "not everything arrived");
+        check(was_huge && has_shrunk, &run, "the buffer didn't grow, or didn't shrink");
+        while (taken_count > 0)
+            buffer_give(first.pool, taken[--taken_count]);
+        proxy_stop(first.proxy);
+        proxy_drain(first.proxy);
+        for (steps = 0; !proxy_idle(first.proxy) && steps < STEPS_MAX; steps++)
+            proxy_step(&first);
+        check(proxy_idle(first.proxy), &first, "the proxy does not stop");
+        proxy_destroy(first.proxy);
+        ring_destroy(first.ring);
+        check(buffer_pool_used(first.pool) == 0, &first, "a buffer did not come back");
+        buffer_pool_destroy(first.pool);
+        SSL_free(run.client.ssl);
+        SSL_free(first.client.ssl);
+        check(world_end(), &first, "something was left");
+    }
+}
+
 // A client whose accept is done, and not heard of yet, when the word to stop comes: it is turned away, and nobody waits for it.
 static void test_stop_meets_an_accept(void **state)
 {
@@ -714,6 +779,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seeds), cmocka_unit_test(test_stalled_readers),
+        cmocka_unit_test(test_upload_grows_and_shrinks),
         cmocka_unit_test(test_stop_meets_an_accept),
         cmocka_unit_test(test_crowd_takes_turns),
         cmocka_unit_test(test_retired), // the last: its certificate stays retired

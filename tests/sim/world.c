@@ -672,7 +672,7 @@ static int write_stream(struct peer *peer, const uint8_t *data, size_t length, e
 
 static int run_receive(struct ring *ring, struct pending *pending, struct buffer **ret_buffer)
 {
-    static uint8_t scratch[BUFFER_LARGE_SIZE];
+    static uint8_t scratch[BUFFER_HUGE_SIZE];
     struct peer *peer = socket_of(pending->fd);
     struct buffer *buffer;
     uint8_t *type = NULL;
@@ -715,7 +715,7 @@ static int run_receive(struct ring *ring, struct pending *pending, struct buffer
 
 static int run_send(struct pending *pending)
 {
-    static uint8_t scratch[2 * BUFFER_LARGE_SIZE];
+    static uint8_t scratch[BUFFER_HUGE_SIZE];
     struct peer *peer = socket_of(pending->fd);
     enum record_type type = RECORD_DATA;
     size_t length = 0;
