@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One work on the page: the headline as bars, percentiles as marks, and all figures in a table."""
 from comparison import reading, svg
-from comparison.markup import element, join
+from comparison.markup import element, join, scrolling
 
 
 def classes(line, figure=None):
@@ -64,8 +64,8 @@ def latencies(work, metrics):
             for line, found in lines]
     foot = element("div", element("span", class_="name"), element("div", svg.axis_labels(axis, unit), class_="plot"),
                    class_="row with-values tail")
-    legend = element("ul", [element("li", svg.shape(reading.percentile(metric)), f"{reading.percentile(metric)}: {metric.get('title') or metric['id']}")
-                            for metric in metrics], class_="legend")
+    names = [(reading.percentile(metric), metric.get("title") or metric["id"]) for metric in metrics]
+    legend = element("ul", [element("li", svg.shape(name), f"{name}: {title}") for name, title in names], class_="legend")
     caption = element("figcaption", element("strong", "Latency percentiles"), f", {unit}, logarithmic axis; less is better.")
     return element("figure", caption, legend, element("ol", rows, class_="chart marks-chart"), foot, limits(work, metrics))
 
@@ -92,7 +92,7 @@ def details(work, marks):
                    [element("th", words, scope="col", class_="number") for words in ("Ratio to the best peer", "Rounds")])
     table = element("table", element("thead", head), element("tbody", [table_row(work, line) for line in work.lines]))
     return element("details", element("summary", "All figures of this work"), marks,
-                   element("div", table, class_="scroll", tabindex="0", role="region", aria_label=f"{work.title}: all figures"), limits(work))
+                   scrolling(f"{work.title}: all figures", table), limits(work))
 
 
 def table_row(work, line):
@@ -106,8 +106,8 @@ def table_row(work, line):
         cells.append(element("td", reading.number(figure.median) + ("\u2009†" if figure.limit else "") if figure else "–",
                              element("span", spread, class_="spread") if figure and figure.least != figure.most else None, class_="number"))
     ratio = work.ratio(line, work.headline) if work.headline else None
-    return element("tr", name, cells, element("td", reading.times(ratio), class_="number"), element("td", rounds(work, line), class_="number"),
-                   class_=classes(line))
+    return element("tr", name, cells, element("td", reading.times(ratio), class_="number"),
+                   element("td", rounds(work, line), class_="number"), class_=classes(line))
 
 
 def rounds(work, line):

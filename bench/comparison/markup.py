@@ -30,3 +30,8 @@ def element(kind, /, *children, **attributes):
     """class_ is class, stroke_width is stroke-width; an attribute that is None is left out."""
     given = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items() if value is not None)
     return Markup(f"<{kind}{given}>" if kind in VOID else f"<{kind}{given}>{join(*children)}</{kind}>")
+
+
+def scrolling(label, *children):
+    """What may be wider than a screen moves in a frame of its own, also by keyboard."""
+    return element("div", *children, class_="scroll", tabindex="0", role="region", aria_label=label)

@@ -17,7 +17,7 @@ if not __package__:  # called as a program
     sys.path[0] = os.path.dirname(HERE)
 
 from comparison import charts, reading, svg, table  # noqa: E402
-from comparison.markup import Markup, element, join  # noqa: E402
+from comparison.markup import Markup, element, join, scrolling  # noqa: E402
 
 FORMAT = "ringbolt-compare 1"
 # What is folded on a screen is unfolded on paper. Everything can be read without it.
@@ -89,8 +89,8 @@ def sentences(found):
               f"one worker alone on {cpus(where)}, client and servers on {cpus(others)}")
     yield (f"Each proxy had {shared}, and they took turns: "
            f"{report.get('rounds')} {'round' if report.get('rounds') == 1 else 'rounds'}, of which the medians count.")
-    yield ("A proxy that made an error is refused for that work, and a figure that cannot be compared is marked †, "
-           "both with the reason where they stand.")
+    yield ("A proxy that made an error or was disturbed too often is refused for that work, and a figure that cannot be compared "
+           "is marked †, both with the reason where they stand.")
 
 
 def how_to_read():
@@ -106,17 +106,19 @@ def how_to_read():
     keys = [key("ours", element("strong", "Ringbolt")), key("peer", "a peer"), key("floor", "a plain relay, no TLS"),
             key("peer limited", "†: may not be compared"), element("li", dots, "each round; the least and the most")]
     return element("section", element("h2", "How to read the charts"), element("ul", keys, class_="legend"),
-                   element("p", "A bar is the median of its rounds and begins at nothing; the best stands first. Behind it: its value, then "
-                           "its ratio to the best peer (0.5× is half of it). Rest the pointer on a dot to read its round.", class_="soft"),
+                   element("p", "A bar is the median of its rounds and begins at nothing; the best stands first. Behind it: its value, "
+                           "then its ratio to the best peer (0.5× is half of it). Rest the pointer on a dot to read its round.",
+                           class_="soft"),
                    id="reading")
 
 
 # ---- the targets
 
 def targets(found):
+    gaps = uncompared(found)
     if not found.targets:
-        words = "no peer was measured" if not found.products("peer") else "no work of this run has a figure for both Ringbolt and a peer"
-        return element("section", element("h2", "Targets"), element("p", f"No target could be checked: {words}."), id="targets")
+        words = "no peer was measured" if not found.products("peer") else "no work of this run with a target has the figures for it"
+        return element("section", element("h2", "Targets"), element("p", f"No target could be checked: {words}."), gaps, id="targets")
     met = sum(one.get("met") is True for one in found.targets)
     undecided = sum(one.get("met") is None for one in found.targets)
     score = f"{met} of {len(found.targets)} met" + (f", {undecided} undecided" if undecided else "")
@@ -124,10 +126,16 @@ def targets(found):
     most = min(max(1.05, 1.03 * max(ratios)), 3)
     head = [element("th", words, scope="col") for words in ("Target", "Best of Ringbolt", "Best peer", "Ratio", "Result")]
     return element("section", element("h2", "Targets"), element("p", score, class_="score"),
-                   element("p", "Each is a ratio of medians: the best of Ringbolt's variants to the best of the peers, as shipped or tuned. "
-                           "The mark is the target, the thin line the best peer.", class_="soft"),
+                   element("p", "Each is a ratio of medians: the best of Ringbolt's variants to the best of the peers, as shipped or "
+                           "tuned. The mark is the target, the thin line the best peer.", class_="soft"),
                    element("table", element("thead", element("tr", head)),
-                           element("tbody", [target_row(found, one, most) for one in found.targets]), class_="targets"), id="targets")
+                           element("tbody", [target_row(found, one, most) for one in found.targets]), class_="targets"), gaps, id="targets")
+
+
+def uncompared(found):
+    works = [work.title for work in found.uncompared()]
+    return element("p", "Nothing to compare, because Ringbolt or all peers have no figure that counts: "
+                   + reading.names_listed(works) + ".", class_="gaps") if works else None
 
 
 def target_row(found, target, most):
@@ -160,7 +168,7 @@ def refusals(found):
     refused = found.refusals()
     words = [element("li", f"{work.title}, {line.name}: {line.refused}") for work, line in refused]
     missing = [element("li", f"{one.get('name') or one.get('id')}: {one.get('reason')}") for one in found.missing]
-    return join(element("h3", "Refused"), element("ul", words, class_="list") if words else element("p", "Nothing: no proxy made an error."),
+    return join(element("h3", "Refused"), element("ul", words, class_="list") if words else element("p", "Nothing."),
                 [element("h3", "Not there"), element("ul", missing, class_="list")] if missing else None)
 
 
@@ -175,9 +183,8 @@ def disturbances(found):
     again = sum(bool(one.get("repeated")) for one in found.disturbances)
     count = len(rows)
     told = f"{count} {'measure was' if count == 1 else 'measures were'} disturbed; {again} made again, {count - again} left out"
-    return join(element("h3", "Disturbed by other load"), element("details", element("summary", told),
-                element("div", element("table", element("thead", head), element("tbody", rows)), class_="scroll", tabindex="0", role="region",
-                        aria_label="Disturbances"), open="" if count <= 8 else None))
+    listed = scrolling("Disturbances", element("table", element("thead", head), element("tbody", rows)))
+    return join(element("h3", "Disturbed by other load"), element("details", element("summary", told), listed, open="" if count <= 8 else None))
 
 
 def settings(found):
@@ -198,8 +205,7 @@ def settings(found):
     return element("section", element("h2", "Machine and settings"),
                    element("dl", [[element("dt", name), element("dd", value)] for name, value in rows if value]),
                    element("h3", "The proxies"),
-                   element("div", element("table", element("thead", head), element("tbody", proxies)), class_="scroll", tabindex="0",
-                           role="region", aria_label="The proxies' settings"), id="settings")
+                   scrolling("The proxies' settings", element("table", element("thead", head), element("tbody", proxies))), id="settings")
 
 
 def proxy_row(found, proxy):

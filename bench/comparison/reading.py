@@ -184,6 +184,13 @@ class Reading:
     def refusals(self):
         return [(work, line) for work in self.works for line in work.lines if line.refused]
 
+    def uncompared(self):
+        """Works in which Ringbolt or all peers have no figure that counts: what could have been a target there is none."""
+        if not self.products("ours") or not self.products("peer"):
+            return []
+        return [work for work in self.works if work.headline
+                and not all(any(line.role == role and line.figure(work.headline) for line in work.lines) for role in ("ours", "peer"))]
+
     def target_metric(self, target):
         """The metric that a target is about, or one without a unit when the report doesn't have it."""
         work = next((work for work in self.works if work.id == target.get("work")), None)

@@ -101,6 +101,9 @@ def blocks(heads, table):
 
 
 def target_lines(found):
+    gaps = [work.title for work in found.uncompared()]
+    if gaps:
+        yield from paragraph(f"Nothing to compare, because Ringbolt or all peers have no figure that counts: {reading.names_listed(gaps)}")
     if not found.targets:
         yield "Targets: none could be checked (both Ringbolt and a peer need a figure)"
         return

@@ -88,7 +88,8 @@ def report():
         "format": "ringbolt-compare 1", "profile": "quick", "command": "bench/compare --invented", "begun": "2026-01-02T12:00:00Z",
         "ended": "2026-01-02T12:04:30Z", "rounds": 3,
         "machine": {"cpu": "Invented CPU", "cpus": 2, "memory_bytes": 2 ** 33, "kernel": "6.1.0-invented",
-                    "distribution": "Invented Linux 1", "virtual": "none", "proxy_cpus": [1], "other_cpus": [0], "kernel_tls": "none: invented"},
+                    "distribution": "Invented Linux 1", "virtual": "none", "proxy_cpus": [1], "other_cpus": [0],
+                    "kernel_tls": "none: invented"},
         "versions": {"ringbolt": "0.0.1", "quick": "1.2.3-4+inv5", "openssl": "3.0.99"},
         "proxies": [proxy("ours", "ours", "invented ours, user records", "ringbolt"), proxy("quick", "peer"), proxy("slow", "peer"),
                     proxy("broken", "peer"), proxy("relay", "floor")],
@@ -401,6 +402,16 @@ def test_without_peers_there_is_no_ratio(report):
     parsed = parse(report)
     assert "no peer was measured" in parsed.text and "measured by itself" in parsed.text
     assert [one[2] for one in bars(parsed, "Invented handshake")] == [["121 µs"], ["455 µs"]]
+
+
+def test_what_could_not_be_compared_is_said(report):
+    said = "have no figure that counts: "
+    assert said not in parse(report).text and said not in printed(report)
+    report["works"][0]["results"]["ours"]["refused"] = "an invented error"
+    for ident in ("quick", "slow"):
+        report["works"][2]["results"].pop(ident, None)
+    for text in (parse(report).text, printed(report)):
+        assert squeezed(f"{said}Invented handshake and Invented download") in squeezed(text)
 
 
 def test_one_cpu_is_said(report):
