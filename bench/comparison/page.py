@@ -184,7 +184,8 @@ def disturbances(found):
     count = len(rows)
     told = f"{count} {'measure was' if count == 1 else 'measures were'} disturbed; {again} made again, {count - again} left out"
     listed = scrolling("Disturbances", element("table", element("thead", head), element("tbody", rows)))
-    return join(element("h3", "Disturbed by other load"), element("details", element("summary", told), listed, open="" if count <= 8 else None))
+    return join(element("h3", "Disturbed by other load"),
+                element("details", element("summary", told), listed, open="" if count <= 8 else None))
 
 
 def settings(found):
