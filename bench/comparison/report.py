@@ -3,6 +3,7 @@
 from .proxies import OURS, PEER
 
 FORMAT = "ringbolt-compare 1"
+WORSE = "the true figure is worse"  # in the words for a limit of that kind; any other means "at least so good"
 TARGETS = [
     ("handshake-ecdsa", "cpu", 0.65, "CPU of a full handshake, TLS 1.3, ECDSA P-256"),
     ("resumed-13", "cpu", 0.6, "CPU of a resumed handshake, TLS 1.3"),
@@ -26,17 +27,19 @@ def best(results, proxies, role, metric):
 
 
 def target(results, proxies, work, metric, limit, title):
-    """None when one of both has no figure. A limited figure is a bound: that proxy is at least so good. So it decides only what
-    it can: met is None, with a note, where the true figure could turn it."""
+    """None when one of both has no figure. A limited figure is a bound: that proxy is at least so good (or so bad: WORSE). So it decides
+    only what it can: met is None, with a note, where the true figure could turn it."""
     ours, peer = best(results, proxies, OURS, metric), best(results, proxies, PEER, metric)
     if not ours or not peer or peer[0] <= 0:
         return None
     ratio, note = ours[0] / peer[0], None
     met = ratio <= limit
-    for side, is_undecided in ((ours, not met), (peer, met)):
+    names = {proxy.id: proxy.name for proxy in proxies}
+    for side, is_ours in ((ours, True), (peer, False)):
         why = results[side[1]]["limits"].get(metric)
-        if why and is_undecided:
-            met, note = None, f"can't be decided: {side[1]} is at least this good, {why}"
+        if why and met == (is_ours == (WORSE in why)):  # ours can only get better and has not met, and so on
+            bound = "bad" if WORSE in why else "good"
+            met, note = None, f"can't be decided: {names[side[1]]} is at least this {bound}, {why}"
             break
     return {"id": work if metric in ("cpu", "memory") or work == "storm" else f"{work}-{metric}", "title": title, "work": work,
             "metric": metric, "limit": limit, "ours": {"proxy": ours[1], "value": ours[0]},

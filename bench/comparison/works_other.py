@@ -9,6 +9,7 @@ from .client import Client, Refused
 from .lab import SMALL_SIZE
 from .meter import Gone, memory
 from .proxies import FLOOR
+from .report import WORSE
 from .works import SATURATED, Figures, Work, cpu_values, load_works, metric, observe, percentiles, timed
 
 SMALL = ["--path", "/small", "--length", SMALL_SIZE]
@@ -19,7 +20,7 @@ def rate_limits(found, names):
     if found["client"]["bottleneck"]:
         return {name: SATURATED for name in names}
     if found["units"]["unsent"]:
-        return {name: f"{found['units']['unsent']} requests could not even be sent: a lower bound" for name in names}
+        return {name: f"{found['units']['unsent']} requests could not even be sent: {WORSE}" for name in names}
     return {}
 
 

@@ -233,6 +233,10 @@ def result_of(value, limits=None, refused=None):
     (result_of(3, {"p99": "saturated"}), result_of(2), None),    # might be better than it looks
     (result_of(1), result_of(2, {"p99": "saturated"}), None),    # so might the peer
     (result_of(3), result_of(2, {"p99": "saturated"}), False),
+    (result_of(1, {"p99": report.WORSE}), result_of(2), None),   # not sent, so worse than it looks
+    (result_of(3, {"p99": report.WORSE}), result_of(2), False),
+    (result_of(1), result_of(2, {"p99": "9 unsent: " + report.WORSE + " in 1 of 1 rounds"}), True),
+    (result_of(3), result_of(2, {"p99": report.WORSE}), None),
 ])
 def test_a_bound_decides_only_what_it_can(ours, peer, met):
     both = [PROXIES["ringbolt"], PROXIES["nginx"]]
