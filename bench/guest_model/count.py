@@ -44,11 +44,16 @@ def kernel_tls():
     return int(numbers["TlsTxSw"]), int(numbers["TlsRxSw"])
 
 
+class Refused(Exception):
+    """A path did not do what its name says, or a work was not done."""
+
+
 class Count:
     """What the proxy's processes ran since it was made. Nothing may be going on then, nor at the end."""
 
-    def __init__(self, pids):
-        self.pids = pids
+    def __init__(self, pid):
+        """pid: of the proxy's first process."""
+        self.pid, self.pids = pid, with_children(pid)
         self.begin = self._now()
 
     def _now(self):
@@ -57,6 +62,8 @@ class Count:
             everybody(), *kernel_tls()]
 
     def end(self):
+        if with_children(self.pid) != self.pids:
+            raise Refused("the proxy's processes are not the same as before")
         names = ("proxy", "accounted", "user", "everybody", "kernel_transmit", "kernel_receive")
         return {name: after - before for name, after, before in zip(names, self._now(), self.begin)}
 

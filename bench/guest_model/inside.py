@@ -3,10 +3,10 @@
 import json
 import os
 
-from .count import with_children
+from .count import Refused
 from .machine import SPLIT_CPU
 from .paths import PATHS, ports_make
-from .stage import Refused, Stage
+from .stage import Stage
 from .works import WORKS, bench_beside, files, measure, warm_up
 
 MARK = "bench/guest result: "
@@ -35,12 +35,11 @@ def run_path(stage, args, path, version, works):
         for name in works:
             say(tls=version, path=path.name, work=name, refused=str(refusal))
         return
-    pids = with_children(process.pid)
     for name in works:
         work = WORKS[name]
         try:
             warm_up(stage, work, version, ports[work.port])
-            rounds = [measure(stage, path, work, version, pids, ports[work.port], work.long(args)) for _ in range(args.rounds)]
+            rounds = [measure(stage, path, work, version, process.pid, ports[work.port], work.long(args)) for _ in range(args.rounds)]
             say(tls=version, path=path.name, work=name, rounds=rounds)
         except Refused as refusal:
             say(tls=version, path=path.name, work=name, refused=str(refusal))

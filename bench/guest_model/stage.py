@@ -9,12 +9,10 @@ import subprocess
 import tempfile
 import time
 
+from .count import Refused
+
 BLOCK = 1 << 20
 SINK_PATIENCE = 60  # seconds
-
-
-class Refused(Exception):
-    """A path did not do what its name says, or a work was not done."""
 
 
 def free_port():

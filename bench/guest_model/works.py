@@ -9,8 +9,7 @@ import json
 import os
 import subprocess
 
-from .count import Count, difference
-from .stage import Refused
+from .count import Count, Refused, difference
 
 ANSWER = 100         # bytes of a small answer
 SHORT = 1_000_000    # bytes of the short bulk transfer
@@ -104,11 +103,11 @@ def check_kernel(path, work, report, counted):
             raise Refused(f"{seen} of {connections} connections moved into the kernel to {direction}")
 
 
-def measure(stage, path, work, version, pids, port, more):
+def measure(stage, path, work, version, pid, port, more):
     """One round. What was counted for each unit, and how many of the connections the kernel took over."""
     counts = []
     for amount in (work.short, work.short + more):
-        count = Count(pids)
+        count = Count(pid)
         report = load(stage, work, version, port, amount)
         counts.append(count.end())
         check_kernel(path, work, report, counts[-1])
