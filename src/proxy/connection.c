@@ -83,6 +83,27 @@ void connection_enter(struct connection *connection, enum connection_state state
     }
 }
 
+// ---- rest ----
+
+static void wake(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+
+    if (!connection->is_resting)
+        return;
+    connection->is_resting = false;
+    if (++proxy->awake_count > proxy->awake_peak)
+        proxy->awake_peak = proxy->awake_count;
+}
+
+static void rest(struct connection *connection)
+{
+    endpoint_rest(&connection->client);
+    endpoint_rest(&connection->server);
+    connection->is_resting = true;
+    connection->proxy->awake_count--;
+}
+
 // ---- ACCEPT ----
 
 void connection_create(struct listener *listener, int fd)
@@ -110,8 +131,8 @@ void connection_create(struct listener *listener, int fd)
     socket_peer_text(fd, connection->peer, sizeof(connection->peer));
     list_push_back(&proxy->connections, &connection->node);
     proxy->connection_count++;
-    if (proxy->connection_count > proxy->connection_peak)
-        proxy->connection_peak = proxy->connection_count;
+    connection->is_resting = true;
+    wake(connection);
     proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
     proxy->setup.connection_started(proxy->setup.owner);
     connection_enter(connection, CONNECTION_HELLO);
@@ -223,7 +244,7 @@ void connection_active(struct connection *connection)
     connection->active_ns = connection->proxy->now_ns;
     if (!connection->is_resting)
         return;
-    connection->is_resting = false;
+    wake(connection);
     timer_set(&connection->proxy->wheel, &connection->timer, until(connection, REST_NS));
 }
 
@@ -360,7 +381,7 @@ static void on_control_sent(struct ring_op *op, const struct ring_completion *co
 static void half_close(struct connection *connection)
 {
     connection->is_half_closed = true;
-    connection->is_resting = false;
+    wake(connection);
     timer_set(&connection->proxy->wheel, &connection->timer, until(connection, REST_NS));
 }
 
@@ -608,13 +629,14 @@ bool connection_reap(struct connection *connection)
     engine_destroy(connection->engine);
     endpoint_finish(&connection->client);
     endpoint_finish(&connection->server);
-    free(connection->names.sni);
-    free(connection->names.alpn);
+    shared_text_give(connection->names.sni);
+    shared_text_give(connection->names.alpn);
     free(connection->names.client_subject);
     free(connection->names.client_fingerprint);
     free(connection->detail_owned);
     list_remove(&connection->node);
     proxy->connection_count--;
+    proxy->awake_count -= !connection->is_resting;
     proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
     connection_slab_give(connection);
     return true;
@@ -628,20 +650,17 @@ static void relay_timer(struct connection *connection)
     uint64_t now = connection->proxy->now_ns;
     uint64_t limit = connection->is_half_closed ? config->timeouts.half_closed_ns : config->timeouts.idle_ns;
     uint64_t deadline = connection->active_ns + limit;
-    uint64_t rest = connection->active_ns + REST_NS;
+    uint64_t rest_ns = connection->active_ns + REST_NS;
 
     if (now >= deadline) {
         connection_end(connection, connection->is_half_closed ? END_HALF_CLOSED_TIMEOUT : END_IDLE_TIMEOUT,
                        ALERT_NONE, NULL);
         return;
     }
-    if (now >= rest && !connection->is_resting) {
-        endpoint_rest(&connection->client);
-        endpoint_rest(&connection->server);
-        connection->is_resting = true;
-    }
+    if (now >= rest_ns && !connection->is_resting)
+        rest(connection);
     timer_set(&connection->proxy->wheel, &connection->timer,
-              connection->is_resting || deadline < rest ? deadline : rest);
+              connection->is_resting || deadline < rest_ns ? deadline : rest_ns);
 }
 
 void connection_on_timer(struct connection *connection)

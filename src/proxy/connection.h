@@ -11,6 +11,7 @@
 #include "ringbolt/proxy.h"
 #include "ringbolt/timer.h"
 #include "ringbolt/tls.h"
+#include "shared_text.h"
 
 // A connection's life. Each state is left by completions or by its timer, and only through connection_enter().
 enum connection_state {
@@ -49,8 +50,8 @@ enum connection_end {
 
 // What the log line tells of the handshake, kept when the engine is gone.
 struct connection_names {
-    char *sni;  // NULL: none
-    char *alpn; // NULL: none
+    struct shared_text *sni;  // NULL: none
+    struct shared_text *alpn; // NULL: none
     const char *version;
     const char *suite;
     bool resumed;
@@ -120,11 +121,13 @@ struct proxy {
     unsigned *next_server; // by upstream
     struct list connections;
     unsigned connection_count;
-    unsigned connection_peak; // since memory was last given back
+    unsigned awake_count;     // connections that do not rest
+    unsigned awake_peak;      // since memory was last given back
     struct list starved;      // flows
     struct list sending;      // flows, the longest-waiting first
     struct list hellos;       // flows (up) whose connections have bytes for the handshake
     struct connection_slabs *slabs;
+    struct shared_texts texts;
     struct timer resume_timer;
     struct timer look_timer;
     uint64_t looks_until_ns;
@@ -156,7 +159,7 @@ void connection_end(struct connection *connection, enum connection_end end, enum
                     const char *detail);
 // The same for what endpoint_open() and its like found.
 void connection_end_event(struct connection *connection, const struct endpoint_event *event);
-// A byte moved.
+// A byte moved, or something else needs more than the idle have.
 void connection_active(struct connection *connection);
 // A flow has come to its end (flow_has_ended()): looks what follows.
 void connection_flow_ended(struct flow *flow);

@@ -54,7 +54,7 @@ void connection_log(const struct connection *connection)
     const struct proxy *proxy = connection->proxy;
     const struct endpoint *client = &connection->client;
     const struct connection_names *names = &connection->names;
-    const char *sni = names->sni ? names->sni : connection->engine ? engine_sni(connection->engine) : NULL;
+    const char *sni = names->sni ? names->sni->text : connection->engine ? engine_sni(connection->engine) : NULL;
     bool is_handshaken = connection->handshaken_ns != 0;
     bool is_plain = !endpoint_is_tls(client);
     char certificate[17];
@@ -64,7 +64,7 @@ void connection_log(const struct connection *connection)
         return;
     log_info("connection", log_integer("id", connection->id), log_text("client", connection->peer),
              log_text("listener", connection->listener->name), log_text("sni", sni && sni[0] ? sni : NULL),
-             log_text("alpn", names->alpn), log_text("tls", names->version), log_text("cipher", names->suite),
+             log_text("alpn", names->alpn ? names->alpn->text : NULL), log_text("tls", names->version), log_text("cipher", names->suite),
              is_handshaken ? log_boolean("resumed", names->resumed) : left_out(),
              log_text("certificate", names->certificate != 0 ? certificate : NULL),
              log_text("client_subject", names->client_subject),

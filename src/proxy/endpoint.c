@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -64,6 +65,8 @@ bool endpoint_is_tls(const struct endpoint *endpoint)
 void endpoint_finish(struct endpoint *endpoint)
 {
     assert(!endpoint->receive_op.in_flight && !endpoint->transmit_op.in_flight);
+    free(endpoint->control);
+    endpoint->control = NULL;
     if (!endpoint_is_tls(endpoint))
         return;
     record_user_finish(&endpoint->receive);
@@ -313,36 +316,53 @@ void endpoint_count_sent(struct endpoint *endpoint, size_t length)
         endpoint->transmit.keys.sequence += (length + RECORD_PLAINTEXT_MAX - 1) / RECORD_PLAINTEXT_MAX;
 }
 
+// A control record in transit: few connections have one at a time, so it is no part of the endpoint.
+struct endpoint_control {
+    size_t sent;
+    size_t length;
+    uint8_t bytes[RECORD_HEAD_MAX + ENDPOINT_CONTROL_MAX + RECORD_TAIL_MAX];
+    struct iovec piece;
+    struct msghdr message;
+    _Alignas(8) uint8_t ancillary[RECORD_ANCILLARY_SIZE];
+};
+
 static void control_start(struct ring *ring, struct endpoint *endpoint)
 {
+    struct endpoint_control *control = endpoint->control;
+
     if (endpoint->transmit_mode == ENDPOINT_KERNEL)
-        ring_send_message(ring, &endpoint->transmit_op, endpoint->fd, &endpoint->control_message, 0);
+        ring_send_message(ring, &endpoint->transmit_op, endpoint->fd, &control->message, 0);
     else
-        ring_send(ring, &endpoint->transmit_op, endpoint->fd, endpoint->control + endpoint->control_sent,
-                  (size_t)(endpoint->control_length - endpoint->control_sent), 0);
+        ring_send(ring, &endpoint->transmit_op, endpoint->fd, control->bytes + control->sent,
+                  control->length - control->sent, 0);
 }
 
 int endpoint_send_control(struct ring *ring, struct endpoint *endpoint, enum record_type type,
                           const uint8_t *payload, size_t length)
 {
+    struct endpoint_control *control = endpoint->control;
     size_t head;
     int size;
 
     assert(length <= ENDPOINT_CONTROL_MAX);
-    endpoint->control_sent = 0;
+    if (!control)
+        control = endpoint->control = malloc(sizeof(*control));
+    if (!control)
+        return -ENOMEM;
+    control->sent = 0;
     if (endpoint->transmit_mode == ENDPOINT_KERNEL) {
-        memcpy(endpoint->control, payload, length);
-        endpoint->control_length = (uint16_t)length;
-        endpoint->control_piece = (struct iovec){.iov_base = endpoint->control, .iov_len = length};
-        endpoint->control_message = (struct msghdr){.msg_iov = &endpoint->control_piece, .msg_iovlen = 1};
-        record_kernel_message_send(&endpoint->control_message, endpoint->control_ancillary, type);
+        memcpy(control->bytes, payload, length);
+        control->length = length;
+        control->piece = (struct iovec){.iov_base = control->bytes, .iov_len = length};
+        control->message = (struct msghdr){.msg_iov = &control->piece, .msg_iovlen = 1};
+        record_kernel_message_send(&control->message, control->ancillary, type);
     } else {
         head = record_user_head(&endpoint->transmit);
-        memcpy(endpoint->control + head, payload, length);
-        size = record_user_seal(&endpoint->transmit, type, endpoint->control + head, length);
+        memcpy(control->bytes + head, payload, length);
+        size = record_user_seal(&endpoint->transmit, type, control->bytes + head, length);
         if (size < 0)
             return size;
-        endpoint->control_length = (uint16_t)size;
+        control->length = (size_t)size;
     }
     control_start(ring, endpoint);
     return 0;
@@ -350,12 +370,17 @@ int endpoint_send_control(struct ring *ring, struct endpoint *endpoint, enum rec
 
 bool endpoint_control_sent(struct ring *ring, struct endpoint *endpoint, size_t length)
 {
-    endpoint->control_sent = (uint16_t)(endpoint->control_sent + length);
+    struct endpoint_control *control = endpoint->control;
+
+    control->sent += length;
     // The kernel takes a control record whole or not at all: length is 0 or all of it.
-    if (endpoint->control_sent >= endpoint->control_length)
-        return true;
-    control_start(ring, endpoint);
-    return false;
+    if (control->sent < control->length) {
+        control_start(ring, endpoint);
+        return false;
+    }
+    free(control);
+    endpoint->control = NULL;
+    return true;
 }
 
 int endpoint_update_transmit(struct endpoint *endpoint)

@@ -61,13 +61,7 @@ struct endpoint {
     struct record_user transmit;
     struct ring_op receive_op;
     struct ring_op transmit_op;
-    // A control record in transit.
-    uint16_t control_sent;
-    uint16_t control_length;
-    uint8_t control[RECORD_HEAD_MAX + ENDPOINT_CONTROL_MAX + RECORD_TAIL_MAX];
-    struct iovec control_piece;
-    struct msghdr control_message;
-    _Alignas(8) uint8_t control_ancillary[RECORD_ANCILLARY_SIZE];
+    struct endpoint_control *control; // a control record in transit; NULL: there was none of late
 };
 
 // A plain endpoint on a socket (or -1). The socket is the endpoint's from here on.

@@ -69,8 +69,8 @@ static void succeeded(struct connection *connection, struct buffer *buffer)
     endpoint_protect(&connection->client, &outcome.receive, &outcome.transmit, outcome.payload_max);
     record_keys_wipe(&outcome.receive);
     record_keys_wipe(&outcome.transmit);
-    connection->names.sni = copy_name(outcome.sni);
-    connection->names.alpn = copy_name(outcome.alpn);
+    connection->names.sni = shared_text_take(&connection->proxy->texts, outcome.sni);
+    connection->names.alpn = shared_text_take(&connection->proxy->texts, outcome.alpn);
     connection->names.version = outcome.version_name;
     connection->names.suite = outcome.suite_name;
     connection->names.resumed = outcome.resumed;

@@ -66,6 +66,7 @@ void proxy_destroy(struct proxy *proxy)
         return;
     assert(proxy->connection_count == 0);
     connection_slabs_destroy(proxy->slabs);
+    shared_texts_finish(&proxy->texts);
     free(proxy->listeners);
     free(proxy->next_server);
     free(proxy);
@@ -276,10 +277,10 @@ static void feed_starved(struct proxy *proxy)
     list_splice_back(&proxy->starved, &waiting);
 }
 
-// Handshakes leave OpenSSL's memory with the allocator; after a crowd has gone it is worth giving back.
+// Handshakes and cipher contexts leave OpenSSL's memory with the allocator; after a crowd has gone, or to rest, it is worth giving back.
 static bool is_crowd_gone(const struct proxy *proxy)
 {
-    return proxy->connection_peak >= CROWD && proxy->connection_count <= proxy->connection_peak / 2;
+    return proxy->awake_peak >= CROWD && proxy->awake_count <= proxy->awake_peak / 2;
 }
 
 static void trim(struct proxy *proxy)
@@ -288,7 +289,7 @@ static void trim(struct proxy *proxy)
     buffer_pool_trim(proxy->pool);
     if (is_crowd_gone(proxy)) {
         malloc_trim(0);
-        proxy->connection_peak = proxy->connection_count;
+        proxy->awake_peak = proxy->awake_count;
     }
 }
 
