@@ -15,7 +15,7 @@
 // busy flow reads, a huge one what a flow reads that keeps filling large ones.
 #define BUFFER_SMALL_SIZE    4096
 #define BUFFER_LARGE_RECORDS 8
-#define BUFFER_HUGE_RECORDS  32
+#define BUFFER_HUGE_RECORDS  62 // just under 1 MiB, the least pool
 #define BUFFER_LARGE_SIZE    (BUFFER_LARGE_RECORDS * 16384 + 4096)
 #define BUFFER_HUGE_SIZE     (BUFFER_HUGE_RECORDS * 16384 + 4096)
 

@@ -330,7 +330,7 @@ static enum buffer_class affordable(struct flow *flow)
     const struct buffer_pool *pool = proxy_of(flow)->pool;
     size_t used = buffer_pool_used(pool);
     size_t budget = buffer_pool_budget(pool);
-    enum buffer_class most = used <= budget / 2       ? BUFFER_HUGE
+    enum buffer_class most = used <= budget / 4       ? BUFFER_HUGE
                              : used <= budget / 4 * 3 ? BUFFER_LARGE
                                                       : BUFFER_SMALL;
 

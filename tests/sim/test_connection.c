@@ -552,10 +552,10 @@ static void test_stalled_readers(void **state)
 // up to a huge buffer all the same, and gives it up when others need the memory.
 static void test_upload_grows_and_shrinks(void **state)
 {
-    enum { UPLOAD = 6000000, TAKEN_MAX = 64 };
+    enum { UPLOAD = 12000000, TAKEN_MAX = 64 };
 
     for (uint64_t seed = 1; seed <= 10; seed++) {
-        struct run first = {.seed = seed, .pool_size = 4u << 20};
+        struct run first = {.seed = seed, .pool_size = 16u << 20};
         struct run run = {.seed = seed};
         struct buffer *taken[TAKEN_MAX];
         unsigned taken_count = 0;
