@@ -52,9 +52,9 @@ WORKS = {
     "resumed": Work("connection with a resumed handshake (likewise)", "http",
                     lambda count: ["handshakes", "--resume", "--connections", "1", "--count", count], 1,
                     lambda args: args.handshakes, has_data=False),
-    "object-64k": Work("resumed connection and a download of 64 KiB on it", "http", fetch("object-64k"), 1, lambda args: 32),
-    "object-1m": Work("resumed connection and a download of 1 MiB on it", "http", fetch("object-1m"), 1, lambda args: 8),
-    "object-8m": Work("resumed connection and a download of 8 MiB on it", "http", fetch("object-8m"), 1, lambda args: 3),
+    "object-64k": Work("resumed connection and a download of 64 KiB on it", "http", fetch("object-64k"), 1, lambda args: args.handshakes),
+    "object-1m": Work("resumed connection and a download of 1 MiB on it", "http", fetch("object-1m"), 1, lambda args: -(-args.handshakes // 4)),
+    "object-8m": Work("resumed connection and a download of 8 MiB on it", "http", fetch("object-8m"), 1, lambda args: -(-args.handshakes // 10)),
 }
 
 
