@@ -47,7 +47,7 @@ def test_short_works():
     names = ["request", "requests", "handshake", "resumed", "object-64k"]
     *results, end = inside("--paths", "ringbolt user", "--tls", "1.3", "--works", *names)
     assert end["done"] and [one["work"] for one in results] == names
-    assert all(one["rounds"][0]["proxy"] > 0 for one in results), "each unit ran for some time"
+    assert all(len(one.get("rounds", [])) == 1 for one in results), "none was refused"
 
 
 @pytest.mark.parametrize("path,transmit,receive,why", [
