@@ -48,6 +48,9 @@ static inline void ring_op_init(struct ring_op *op, ring_handler *handler)
 struct ring_options {
     unsigned entries;         // submission queue; a power of two
     struct buffer_pool *pool; // small buffers for ring_receive_idle() come from here; must outlive the ring
+    // How much longer ring_wait() may take, after a turn of several completions, to bring several again: less CPU for each,
+    // and later by at most that. 0: not at all.
+    uint64_t gather_ns;
 };
 
 // 0 and *ret, or -errno and *ret_why (static text): what was refused and the cure. -EPERM and -ENOSYS are what a forbidden

@@ -17,6 +17,8 @@
 #define IDLE_GROUP   0
 #define QUEUE_SIZE   8192 // completions taken off the kernel's queue and not yet run; a power of two
 #define CQ_FACTOR    4    // completion queue entries for each submission queue entry
+#define GATHER_FROM  4    // completions in a turn from which on the loop is busy and more are gathered
+#define GATHER_MANY  16   // so many, besides those that come at once
 
 struct ring {
     struct io_uring uring;
@@ -30,6 +32,10 @@ struct ring {
     struct ring_completion queue[QUEUE_SIZE];
     unsigned queue_head;
     unsigned queue_tail;
+
+    uint64_t gather_ns;
+    unsigned handed_out; // completions since the last ring_wait()
+    unsigned at_once;    // operations started since then that complete while they are submitted, mostly
 
     struct list refused;   // operations that the kernel could not take: complete with op->refused
     struct list cancelled; // operations whose cancellation found no room in the submission queue
@@ -120,6 +126,7 @@ int ring_create(const struct ring_options *options, struct ring **ret, const cha
         return -ENOMEM;
     }
     ring->pool = options->pool;
+    ring->gather_ns = options->gather_ns;
     list_init(&ring->refused);
     list_init(&ring->cancelled);
     error = setup(&ring->uring, options->entries, &deferred);
@@ -218,6 +225,7 @@ bool ring_next(struct ring *ring, struct ring_completion *ret)
     if (queue_used(ring) == 0)
         return false;
     *ret = ring->queue[ring->queue_head++ % QUEUE_SIZE];
+    ring->handed_out++;
     ret->op->in_flight = false; // only now: while its completion is queued, the operation must not go away
     return true;
 }
@@ -280,6 +288,7 @@ void ring_receive(struct ring *ring, struct ring_op *op, int fd, void *data, siz
 
     if (!sqe)
         return;
+    ring->at_once += (flags & MSG_DONTWAIT) != 0;
     io_uring_prep_recv(sqe, fd, data, length, flags);
     io_uring_sqe_set_data(sqe, op);
 }
@@ -302,6 +311,7 @@ void ring_receive_message(struct ring *ring, struct ring_op *op, int fd, struct 
 
     if (!sqe)
         return;
+    ring->at_once += (flags & MSG_DONTWAIT) != 0;
     io_uring_prep_recvmsg(sqe, fd, message, (unsigned)flags);
     io_uring_sqe_set_data(sqe, op);
 }
@@ -312,6 +322,7 @@ void ring_send(struct ring *ring, struct ring_op *op, int fd, const void *data, 
 
     if (!sqe)
         return;
+    ring->at_once++;
     io_uring_prep_send(sqe, fd, data, length, flags | MSG_NOSIGNAL);
     io_uring_sqe_set_data(sqe, op);
 }
@@ -322,6 +333,7 @@ void ring_send_message(struct ring *ring, struct ring_op *op, int fd, const stru
 
     if (!sqe)
         return;
+    ring->at_once++;
     io_uring_prep_sendmsg(sqe, fd, message, (unsigned)flags | MSG_NOSIGNAL);
     io_uring_sqe_set_data(sqe, op);
 }
@@ -402,7 +414,8 @@ static void retry(struct ring *ring)
     }
 }
 
-int ring_wait(struct ring *ring, uint64_t wait_ns)
+// Submits, waits for so many completions and takes what is there. 0, or -errno for what can't be survived.
+static int enter(struct ring *ring, unsigned count, uint64_t wait_ns)
 {
     struct __kernel_timespec timeout = {
         .tv_sec = (long long)(wait_ns / CLOCK_NS_PER_S),
@@ -411,14 +424,12 @@ int ring_wait(struct ring *ring, uint64_t wait_ns)
     struct io_uring_cqe *cqe;
     int result;
 
-    idle_refill(ring);
-    retry(ring);
-    if (queue_used(ring) > 0 || wait_ns == 0)
+    if (wait_ns == 0)
         result = io_uring_submit_and_get_events(&ring->uring);
     else if (wait_ns == UINT64_MAX)
-        result = io_uring_submit_and_wait(&ring->uring, 1);
+        result = io_uring_submit_and_wait(&ring->uring, count);
     else
-        result = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &timeout, NULL);
+        result = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, count, &timeout, NULL);
     harvest(ring);
     switch (result) {
     case -EINTR:
@@ -430,6 +441,27 @@ int ring_wait(struct ring *ring, uint64_t wait_ns)
     default:
         return result < 0 ? result : 0;
     }
+}
+
+int ring_wait(struct ring *ring, uint64_t wait_ns)
+{
+    bool gathers = ring->handed_out >= GATHER_FROM && wait_ns > ring->gather_ns && ring->gather_ns > 0;
+    unsigned many = ring->at_once + GATHER_MANY;
+
+    ring->handed_out = ring->at_once = 0;
+    idle_refill(ring);
+    retry(ring);
+    if (queue_used(ring) > 0)
+        return enter(ring, 0, 0);
+    // Under load the next few completions are microseconds away. To fetch them together costs one sleep and one call in place of one
+    // each, and what a peer sends in two pieces has become one.
+    if (gathers) {
+        int error = enter(ring, many, ring->gather_ns);
+
+        if (error < 0 || queue_used(ring) > 0)
+            return error;
+    }
+    return enter(ring, 1, wait_ns);
 }
 
 // ---- probe ----

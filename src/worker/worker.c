@@ -18,6 +18,7 @@
 #include "ringbolt/secret.h"
 
 #define RING_ENTRIES   1024
+#define GATHER_NS      (50 * CLOCK_NS_PER_US)
 #define TIMEOUT_MS_MAX 31536000000 // 365 days: later than that is never, and may be added to a time
 
 struct worker {
@@ -161,7 +162,7 @@ static int worker_init(struct worker *worker)
 {
     const struct worker_setup *setup = worker->setup;
     const struct config *config = setup->config;
-    struct ring_options options = {.entries = RING_ENTRIES};
+    struct ring_options options = {.entries = RING_ENTRIES, .gather_ns = GATHER_NS};
     struct proxy_setup proxy_setup;
     const char *what = "";
     int error;

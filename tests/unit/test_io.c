@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -184,10 +185,10 @@ struct ring_fixture {
     int pair[2];
 };
 
-static int ring_setup(void **state)
+static int ring_setup_gathering(void **state, uint64_t gather_ns)
 {
     struct ring_fixture *fixture = calloc(1, sizeof(*fixture));
-    struct ring_options options = {.entries = 8};
+    struct ring_options options = {.entries = 8, .gather_ns = gather_ns};
     const char *why;
 
     options.pool = fixture->pool = buffer_pool_create(2 << 20);
@@ -197,6 +198,21 @@ static int ring_setup(void **state)
     }
     *state = fixture;
     return socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fixture->pair);
+}
+
+static int ring_setup(void **state)
+{
+    return ring_setup_gathering(state, 0);
+}
+
+static int ring_setup_patient(void **state)
+{
+    return ring_setup_gathering(state, 3600 * CLOCK_NS_PER_S);
+}
+
+static int ring_setup_hasty(void **state)
+{
+    return ring_setup_gathering(state, CLOCK_NS_PER_US);
 }
 
 static int ring_teardown(void **state)
@@ -327,6 +343,125 @@ static void test_wait_ends_in_time_without_completions(void **state)
     assert_false(ring_next(fixture->ring, &completion));
 }
 
+// ---- gathering ----
+
+#define ALARMS 16
+
+// Timers in the kernel that go off one after the other, so that completions come apart without anybody's help.
+struct alarms {
+    int fds[ALARMS];
+    struct ring_op ops[ALARMS];
+};
+
+static void alarms_start(struct alarms *alarms, struct ring *ring, unsigned count)
+{
+    for (unsigned i = 0; i < ALARMS; i++) {
+        struct itimerspec at = {.it_value = {.tv_nsec = i < count ? 1 + (long)(i * CLOCK_NS_PER_MS) : 0}};
+
+        alarms->fds[i] = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+        assert_true(alarms->fds[i] >= 0);
+        assert_int_equal(timerfd_settime(alarms->fds[i], 0, &at, NULL), 0);
+        ring_op_init(&alarms->ops[i], NULL);
+        ring_poll(ring, &alarms->ops[i], alarms->fds[i], POLLIN);
+    }
+}
+
+static void alarms_finish(struct alarms *alarms, struct ring *ring)
+{
+    for (unsigned i = 0; i < ALARMS; i++)
+        ring_cancel(ring, &alarms->ops[i]);
+    for (unsigned i = 0; i < ALARMS; i++) {
+        struct ring_completion completion;
+
+        while (alarms->ops[i].in_flight) {
+            if (!ring_next(ring, &completion))
+                assert_int_equal(ring_wait(ring, 0), 0);
+        }
+        close(alarms->fds[i]);
+    }
+}
+
+static unsigned hand_out(struct ring *ring)
+{
+    struct ring_completion completion;
+    unsigned count = 0;
+
+    while (ring_next(ring, &completion))
+        count++;
+    return count;
+}
+
+// A turn of the loop with so many completions.
+static void make_turn(struct ring_fixture *fixture, unsigned count)
+{
+    struct ring_op ops[ALARMS];
+
+    assert_int_equal(write(fixture->pair[1], "x", 1), 1);
+    for (unsigned i = 0; i < count; i++) {
+        ring_op_init(&ops[i], NULL);
+        ring_poll(fixture->ring, &ops[i], fixture->pair[0], POLLIN);
+    }
+    assert_int_equal(ring_wait(fixture->ring, 0), 0);
+    assert_int_equal(hand_out(fixture->ring), count);
+}
+
+static void test_busy_loop_gathers(void **state)
+{
+    struct ring_fixture *fixture = *state;
+    struct alarms alarms;
+
+    make_turn(fixture, 4);
+    alarms_start(&alarms, fixture->ring, ALARMS);
+    assert_int_equal(ring_wait(fixture->ring, UINT64_MAX), 0);
+    assert_int_equal(hand_out(fixture->ring), ALARMS); // and not the first alone
+    alarms_finish(&alarms, fixture->ring);
+}
+
+static void test_quiet_loop_does_not_wait(void **state)
+{
+    struct ring_fixture *fixture = *state;
+    struct alarms alarms;
+
+    make_turn(fixture, 3);
+    alarms_start(&alarms, fixture->ring, 1);
+    assert_int_equal(ring_wait(fixture->ring, UINT64_MAX), 0); // comes back, although there will be one only
+    assert_int_equal(hand_out(fixture->ring), 1);
+    alarms_finish(&alarms, fixture->ring);
+}
+
+static void test_what_completes_at_once_does_not_count(void **state)
+{
+    struct ring_fixture *fixture = *state;
+    struct ring_op sends[ALARMS];
+    struct alarms alarms;
+
+    make_turn(fixture, 4);
+    for (unsigned i = 0; i < ALARMS; i++) {
+        ring_op_init(&sends[i], NULL);
+        ring_send(fixture->ring, &sends[i], fixture->pair[0], "x", 1, 0);
+    }
+    alarms_start(&alarms, fixture->ring, ALARMS);
+    assert_int_equal(ring_wait(fixture->ring, UINT64_MAX), 0);
+    assert_int_equal(hand_out(fixture->ring), 2 * ALARMS);
+    alarms_finish(&alarms, fixture->ring);
+}
+
+static void test_gathering_ends_in_time(void **state)
+{
+    struct ring_fixture *fixture = *state;
+    struct alarms alarms;
+
+    make_turn(fixture, 4);
+    alarms_start(&alarms, fixture->ring, 1);
+    assert_int_equal(ring_wait(fixture->ring, UINT64_MAX),
+                     0); // whether it came while there was gathering or after
+    assert_int_equal(hand_out(fixture->ring), 1);
+    make_turn(fixture, 4);
+    assert_int_equal(ring_wait(fixture->ring, CLOCK_NS_PER_MS), 0);
+    assert_int_equal(hand_out(fixture->ring), 0);
+    alarms_finish(&alarms, fixture->ring);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +476,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_more_operations_than_entries, ring_setup, ring_teardown),
         cmocka_unit_test_setup_teardown(test_wait_ends_in_time_without_completions, ring_setup,
                                         ring_teardown),
+        cmocka_unit_test_setup_teardown(test_busy_loop_gathers, ring_setup_patient, ring_teardown),
+        cmocka_unit_test_setup_teardown(test_quiet_loop_does_not_wait, ring_setup_patient, ring_teardown),
+        cmocka_unit_test_setup_teardown(test_what_completes_at_once_does_not_count, ring_setup_patient,
+                                        ring_teardown),
+        cmocka_unit_test_setup_teardown(test_gathering_ends_in_time, ring_setup_hasty, ring_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
