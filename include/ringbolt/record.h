@@ -11,8 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct evp_cipher_ctx_st EVP_CIPHER_CTX;
-
 #define RECORD_PLAINTEXT_MAX 16384 // RFC 8446 §5.1: content of one record
 #define RECORD_HEADER_SIZE   5     // type, version, length
 #define RECORD_TAG_SIZE      16
@@ -99,7 +97,7 @@ uint64_t record_cipher_limit(enum record_cipher cipher);
 // the first record after a rest and record_user_rest(): an idle connection keeps only its keys.
 struct record_user {
     struct record_keys keys;
-    EVP_CIPHER_CTX *context; // NULL at rest
+    void *context; // of the cipher's AEAD (src/record/aead.h); NULL at rest
     bool seals;              // direction: true seals, false opens
 };
 

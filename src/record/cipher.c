@@ -14,6 +14,7 @@
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 
+#include "src/record/aead.h"
 #include "src/record/cipher.h"
 #include "src/record/provider.h"
 
@@ -53,6 +54,7 @@ static const struct suite_entry suites[] = {
 };
 
 static EVP_CIPHER *fetched[RECORD_CIPHER_COUNT];
+static const struct aead *aes_gcm = &aead_evp;
 static EVP_KDF *expand_label; // HKDF-Expand-Label
 
 int record_init(void)
@@ -60,6 +62,11 @@ int record_init(void)
     bool any = false;
 
     provider_init();
+#ifdef RINGBOLT_IPSEC_MB
+    // Only where the machine's policy (FIPS, for one) lets others than OpenSSL's providers do cryptography.
+    if (aes_gcm == &aead_evp && provider_serves() && aead_vector_init())
+        aes_gcm = &aead_vector;
+#endif
     for (size_t i = 0; i < RECORD_CIPHER_COUNT; i++) {
         if (fetched[i] == NULL)
             fetched[i] = EVP_CIPHER_fetch(NULL, ciphers[i].openssl_name, NULL);
@@ -78,6 +85,7 @@ void record_finish(void)
         EVP_CIPHER_free(fetched[i]);
         fetched[i] = NULL;
     }
+    aes_gcm = &aead_evp;
     EVP_KDF_free(expand_label);
     expand_label = NULL;
     provider_finish();
@@ -86,6 +94,11 @@ void record_finish(void)
 const EVP_CIPHER *record_cipher_evp(enum record_cipher cipher)
 {
     return fetched[cipher];
+}
+
+const struct aead *record_cipher_aead(enum record_cipher cipher)
+{
+    return cipher == RECORD_CHACHA20_POLY1305 ? &aead_evp : aes_gcm;
 }
 
 size_t record_cipher_key_size(enum record_cipher cipher)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What cipher.c shares with record_user.c, inside the room: OpenSSL's fetched algorithms.
+// What cipher.c shares with aead_evp.c, inside the room: OpenSSL's fetched algorithms.
 #pragma once
 
 #include <openssl/evp.h>

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The user record layer: seals and opens records in place with OpenSSL's AEADs (RFC 8446 §5, RFC 5246 §6.2.3.3,
-// RFC 5288, RFC 7905). The inner loop of the proxy: a record costs one AEAD pass and five EVP calls, of which none
-// fetches, allocates or keys anything. Measured with OpenSSL 3.0 these calls cost about 0.25 µs a record beyond
-// the cipher itself (7 % of a full AES-128-GCM record); keying anew would add 0.2 µs, EVP_CIPHER_CTX_ctrl() for the
-// tag 0.03 µs over the parameters used here. A payload aligned to 16 bytes is sealed about 2 % faster.
+// The user record layer: seals and opens records in place with an AEAD (RFC 8446 §5, RFC 5246 §6.2.3.3, RFC 5288, RFC 7905). The
+// inner loop of the proxy. A payload aligned to 16 bytes is sealed about 2 % faster.
 #include "ringbolt/record.h"
 
 #include <assert.h>
@@ -11,13 +8,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
 
-#include "src/record/cipher.h"
+#include "src/record/aead.h"
 
 #define EXPLICIT_NONCE_SIZE 8  // RFC 5288 §3
 #define SALT_SIZE           4  // RFC 5288 §3
@@ -73,7 +67,7 @@ static inline void nonce_explicit(const struct record_keys *keys, uint8_t at[EXP
 }
 
 // The additional data of a record with `length` bytes of plaintext. Its size.
-static inline int additional_data(const struct record_keys *keys, const uint8_t *header, size_t length,
+static inline size_t additional_data(const struct record_keys *keys, const uint8_t *header, size_t length,
                                   uint8_t aad[AAD_MAX])
 {
     uint64_t sequence;
@@ -91,19 +85,9 @@ static inline int additional_data(const struct record_keys *keys, const uint8_t 
 
 static int start(struct record_user *record)
 {
-    const EVP_CIPHER *cipher = record_cipher_evp(record->keys.cipher);
-    EVP_CIPHER_CTX *context;
-
-    if (cipher == NULL)
-        return -EIO;
-    context = EVP_CIPHER_CTX_new();
-    if (context == NULL ||
-        EVP_CipherInit_ex2(context, cipher, record->keys.key, NULL, record->seals, NULL) != 1) {
-        EVP_CIPHER_CTX_free(context);
-        return -EIO;
-    }
-    record->context = context;
-    return 0;
+    record->context = record_cipher_aead(record->keys.cipher)
+                          ->create(record->keys.cipher, record->keys.key, record->seals);
+    return record->context == NULL ? -EIO : 0;
 }
 
 void record_user_init(struct record_user *record, const struct record_keys *keys, bool seals)
@@ -119,7 +103,7 @@ void record_user_finish(struct record_user *record)
 
 void record_user_rest(struct record_user *record)
 {
-    EVP_CIPHER_CTX_free(record->context); // wipes the key schedule
+    record_cipher_aead(record->keys.cipher)->destroy(record->context);
     record->context = NULL;
 }
 
@@ -142,21 +126,6 @@ size_t record_user_tail(const struct record_user *record)
     return RECORD_TAG_SIZE + (is_tls13(&record->keys) ? 1 : 0);
 }
 
-// Encrypts text[length] in place and writes the tag behind it.
-static bool encrypt(EVP_CIPHER_CTX *context, const uint8_t *nonce, const uint8_t *aad, int aad_size,
-                    uint8_t *text, size_t length)
-{
-    OSSL_PARAM tag[] = {OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, text + length, RECORD_TAG_SIZE),
-                        OSSL_PARAM_END};
-    int done;
-
-    return EVP_EncryptInit_ex2(context, NULL, NULL, nonce, NULL) == 1 &&
-           EVP_EncryptUpdate(context, NULL, &done, aad, aad_size) == 1 &&
-           (length == 0 || EVP_EncryptUpdate(context, text, &done, text, (int)length) == 1) &&
-           EVP_EncryptFinal_ex(context, text + length, &done) == 1 &&
-           EVP_CIPHER_CTX_get_params(context, tag) == 1;
-}
-
 int record_user_seal(struct record_user *record, enum record_type type, uint8_t *payload, size_t length)
 {
     struct record_keys *keys = &record->keys;
@@ -164,7 +133,7 @@ int record_user_seal(struct record_user *record, enum record_type type, uint8_t 
     size_t head = record_user_head(record);
     uint8_t *header = payload - head;
     size_t text_size = length;
-    int aad_size;
+    size_t aad_size;
 
     assert(record->seals && length <= RECORD_PLAINTEXT_MAX);
     if (keys->sequence == UINT64_MAX)
@@ -188,7 +157,7 @@ int record_user_seal(struct record_user *record, enum record_type type, uint8_t 
         nonce_implicit(keys, nonce);
     }
     aad_size = additional_data(keys, header, text_size, aad);
-    if (!encrypt(record->context, nonce, aad, aad_size, payload, text_size))
+    if (!record_cipher_aead(keys->cipher)->seal(record->context, nonce, aad, aad_size, payload, text_size))
         goto fail;
     keys->sequence++;
     return (int)(head + text_size + RECORD_TAG_SIZE);
@@ -224,24 +193,6 @@ static enum record_alert check_header(const struct record_keys *keys, const uint
     if (length < explicit_size(keys) + RECORD_TAG_SIZE)
         return ALERT_BAD_RECORD_MAC;
     *ret_length = length;
-    return ALERT_NONE;
-}
-
-// Decrypts text[length] in place, checks the tag behind it. ALERT_NONE or the alert.
-static enum record_alert decrypt(EVP_CIPHER_CTX *context, const uint8_t *nonce, const uint8_t *aad,
-                                 int aad_size, uint8_t *text, size_t length)
-{
-    const OSSL_PARAM tag[] = {
-        OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, text + length, RECORD_TAG_SIZE), OSSL_PARAM_END};
-    int done;
-
-    if (EVP_DecryptInit_ex2(context, NULL, NULL, nonce, NULL) != 1 ||
-        EVP_CIPHER_CTX_set_params(context, tag) != 1 ||
-        EVP_DecryptUpdate(context, NULL, &done, aad, aad_size) != 1 ||
-        (length != 0 && EVP_DecryptUpdate(context, text, &done, text, (int)length) != 1))
-        return ALERT_INTERNAL_ERROR;
-    if (EVP_DecryptFinal_ex(context, text + length, &done) != 1)
-        return ALERT_BAD_RECORD_MAC;
     return ALERT_NONE;
 }
 
@@ -303,7 +254,7 @@ static enum record_alert open_body(struct record_user *record, uint8_t *header, 
     size_t text_size = length - sent - RECORD_TAG_SIZE;
     uint8_t nonce[RECORD_IV_SIZE], aad[AAD_MAX], type = header[0];
     enum record_alert alert;
-    int aad_size;
+    size_t aad_size;
 
     // RFC 8446 §5.3: sequence numbers don't wrap.
     if (keys->sequence == UINT64_MAX || (record->context == NULL && start(record) < 0))
@@ -315,7 +266,7 @@ static enum record_alert open_body(struct record_user *record, uint8_t *header, 
         nonce_implicit(keys, nonce);
     }
     aad_size = additional_data(keys, header, text_size, aad);
-    alert = decrypt(record->context, nonce, aad, aad_size, text, text_size);
+    alert = record_cipher_aead(keys->cipher)->open(record->context, nonce, aad, aad_size, text, text_size);
     if (alert != ALERT_NONE) {
         OPENSSL_cleanse(text, text_size);
         return alert;
