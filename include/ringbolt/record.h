@@ -70,6 +70,8 @@ struct record_keys {
 // that takes a cipher; again is harmless.
 int record_init(void);
 void record_finish(void);
+// Whose code encrypts this cipher's records in user space, after record_init(): "OpenSSL" or "libipsec-mb".
+const char *record_cipher_library(enum record_cipher cipher);
 
 size_t record_cipher_key_size(enum record_cipher cipher);
 const char *record_cipher_name(enum record_cipher cipher); // "AES-128-GCM"

@@ -18,6 +18,7 @@ struct probed {
     struct ring_probe ring;
     struct record_probe record;
     bool has_ciphers; // OpenSSL offers the AEADs of the user record layer
+    const char *aes_gcm; // whose
 };
 
 struct feature {
@@ -105,8 +106,8 @@ static void print_ktls(const struct record_probe *record)
 static void print_text(const struct probed *probed)
 {
     printf("kernel: %s %s\n", probed->kernel.sysname, probed->kernel.release);
-    printf("OpenSSL: %s\n  ciphers for records in user space: %s\n", OpenSSL_version(OPENSSL_VERSION),
-           yes_or_no(probed->has_ciphers));
+    printf("OpenSSL: %s\n  ciphers for records in user space: %s\n  AES-GCM there by: %s\n",
+           OpenSSL_version(OPENSSL_VERSION), yes_or_no(probed->has_ciphers), probed->aes_gcm);
     print_ring(&probed->ring);
     print_ktls(&probed->record);
 }
@@ -194,7 +195,9 @@ static void print_json(const struct probed *probed)
     print_string(probed->kernel.release);
     printf(",\"openssl\":");
     print_string(OpenSSL_version(OPENSSL_VERSION));
-    printf(",\"user_records\":%s,", truth(probed->has_ciphers));
+    printf(",\"user_records\":%s,\"aes_gcm\":", truth(probed->has_ciphers));
+    print_string(probed->aes_gcm);
+    printf(",");
     print_json_ring(&probed->ring);
     printf(",");
     print_json_ktls(&probed->record);
@@ -208,6 +211,7 @@ void cli_print_probe(bool json)
     (void)uname(&probed.kernel); // can't fail with a good pointer
     ring_probe(&probed.ring);
     probed.has_ciphers = record_init() == 0;
+    probed.aes_gcm = record_cipher_library(RECORD_AES_128_GCM);
     (void)record_kernel_probe(&probed.record); // a failure shows in attach_error
     record_finish();
     if (json)

@@ -14,6 +14,7 @@
 #include "prepare.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
+#include "ringbolt/record.h"
 
 #define STOP_PATIENCE_NS (5 * CLOCK_NS_PER_S) // from WORKER_STOP to SIGKILL
 
@@ -74,7 +75,7 @@ void master_check_ready(struct master *master)
     master->state = MASTER_SERVING;
     addresses = listening_text(&master->listening);
     log_info("ready", log_text("listeners", addresses), log_integer("workers", master->config->workers),
-             log_integer("pid", getpid()));
+             log_integer("pid", getpid()), log_text("aes_gcm", record_cipher_library(RECORD_AES_128_GCM)));
     free(addresses);
 }
 

@@ -101,6 +101,11 @@ const struct aead *record_cipher_aead(enum record_cipher cipher)
     return cipher == RECORD_CHACHA20_POLY1305 ? &aead_evp : aes_gcm;
 }
 
+const char *record_cipher_library(enum record_cipher cipher)
+{
+    return record_cipher_aead(cipher) == &aead_evp ? "OpenSSL" : "libipsec-mb";
+}
+
 size_t record_cipher_key_size(enum record_cipher cipher)
 {
     return ciphers[cipher].key_size;

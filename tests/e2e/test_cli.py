@@ -36,7 +36,8 @@ def test_probe():
     done = call("probe")
     assert done.returncode == 0 and "TLS" in done.stdout
     report = json.loads(call("probe", "--json").stdout)
-    assert isinstance(report, dict) and report
+    assert isinstance(report, dict) and report["aes_gcm"] in ("OpenSSL", "libipsec-mb")
+    assert f"AES-GCM there by: {report['aes_gcm']}" in done.stdout
 
 
 @pytest.fixture
