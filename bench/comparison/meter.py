@@ -9,9 +9,10 @@ Disturbances, as shares of the time between the two readings:
   steal     what the hypervisor took from the CPUs (/proc/stat)
   waiting   what the proxy's threads waited for a CPU (schedstat), but no more than what others ran on its CPU: the threads of
             one proxy wait for each other too, and that is its own doing
-  others    what ran on the CPUs of client and backend besides them and this program
+  others    what ran on the CPUs of client and backend besides them, this program and the kernel's threads for network work
 Memory is PSS: pages that several processes share are counted once.
 """
+import functools
 import glob
 import os
 import re
@@ -83,6 +84,21 @@ def machine_ticks():
     return result
 
 
+@functools.cache
+def softirq_threads():
+    """By CPU: the kernel's thread that goes on with network work when there is much of it. It works for the transfer that is measured."""
+    result = {}
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        try:
+            with open(path, encoding="ascii", errors="replace") as f:
+                found = re.fullmatch(r"ksoftirqd/(\d+)\n", f.read())
+        except OSError:
+            continue
+        if found:
+            result[int(found[1])] = int(path.split("/")[2])
+    return result
+
+
 class Sample:
     """One reading. subjects: what is measured; company: client, backend and whoever else is meant to run on the other CPUs."""
 
@@ -91,6 +107,7 @@ class Sample:
         self.cpu_ns = {pid: clock_ns(pid) for pid in subjects}
         self.ticks = {pid: ticks(pid) for pid in subjects}
         self.company_ns = {pid: clock_ns(pid) for pid in company}
+        self.softirq_ns = {cpu: clock_ns(pid) for cpu, pid in softirq_threads().items()}
         self.machine = machine_ticks()
         self.waiting_ns = {}
         for pid in subjects:
@@ -118,7 +135,8 @@ class Usage:
             return sum(after.machine[cpu][part] - before.machine[cpu][part] for cpu in cpus)
 
         def strangers(cpus, known):
-            return max(0, self.seconds * len(cpus) - between(cpus, 0) - between(cpus, 1) - known)
+            softirq = sum(after.softirq_ns[cpu] - before.softirq_ns[cpu] for cpu in cpus if cpu in after.softirq_ns) / NS
+            return max(0, self.seconds * len(cpus) - between(cpus, 0) - between(cpus, 1) - known - softirq)
 
         self.others_idle = max(0, between(other_cpus, 0)) / (self.seconds * len(other_cpus))
         if proxy_cpus == other_cpus:  # one CPU for all: whoever waits, waits for the client

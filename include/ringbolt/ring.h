@@ -82,6 +82,9 @@ void ring_poll(struct ring *ring, struct ring_op *op, int fd, unsigned events); 
 // Asks for the operation's end; its completion still comes. Harmless when it is not in flight.
 void ring_cancel(struct ring *ring, struct ring_op *op);
 
+// Submits what was started, so that it need not wait for the next ring_wait() while the caller does something long. What completes by it is
+// handed out after that.
+void ring_submit(struct ring *ring);
 // Submits what was started and waits until a completion is there or wait_ns have passed (0: only looks; UINT64_MAX: no
 // limit). 0, or -errno for what can't be survived (-EBADR and the like, never -EINTR or -ETIME).
 int ring_wait(struct ring *ring, uint64_t wait_ns);

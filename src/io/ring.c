@@ -414,6 +414,12 @@ static void retry(struct ring *ring)
     }
 }
 
+void ring_submit(struct ring *ring)
+{
+    if (io_uring_sq_ready(&ring->uring) > 0)
+        (void)io_uring_submit(&ring->uring); // what it could not take, ring_wait() tries again
+}
+
 // Submits, waits for so many completions and takes what is there. 0, or -errno for what can't be survived.
 static int enter(struct ring *ring, unsigned count, uint64_t wait_ns)
 {

@@ -300,8 +300,10 @@ static void run_hellos(struct proxy *proxy, uint64_t turn_ns)
     uint64_t budget = 1 + turn_ns / 2 / HELLO_NS;
     struct list *node;
 
-    while (budget-- > 0 && (node = list_pop_front(&proxy->hellos)))
+    while (budget-- > 0 && (node = list_pop_front(&proxy->hellos))) {
+        ring_submit(proxy->ring); // what the others send leaves before, not after
         handshake_go_on(list_entry(node, struct flow, node)->connection);
+    }
 }
 
 void proxy_tick(struct proxy *proxy, uint64_t now_ns)

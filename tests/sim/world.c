@@ -777,11 +777,11 @@ static int run(struct ring *ring, struct pending *pending, struct buffer **ret_b
     }
 }
 
-int ring_wait(struct ring *ring, uint64_t wait_ns)
+// Each pending operation gets its chance in a random order; some are left for the next time. Whether one completed.
+static bool progress(struct ring *ring)
 {
     bool moved = false;
 
-    // Each pending operation gets its chance in a random order; some are left for the next time.
     for (unsigned tries = world.pending_count * 2; tries > 0 && world.pending_count > 0; tries--) {
         unsigned at = (unsigned)world_below(world.pending_count);
         struct pending pending = world.pending[at];
@@ -797,6 +797,18 @@ int ring_wait(struct ring *ring, uint64_t wait_ns)
         complete(pending.op, result, buffer);
         moved = true;
     }
+    return moved;
+}
+
+void ring_submit(struct ring *ring)
+{
+    progress(ring);
+}
+
+int ring_wait(struct ring *ring, uint64_t wait_ns)
+{
+    bool moved = progress(ring);
+
     if (!moved && world.queue_count == 0)
         world.now_ns += wait_ns < 50 * CLOCK_NS_PER_MS ? wait_ns : 50 * CLOCK_NS_PER_MS;
     else
