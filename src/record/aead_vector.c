@@ -13,7 +13,7 @@
 
 // The key schedule and powers of the hash key for one cipher.
 struct vector_context {
-    struct gcm_key_data key;
+    _Alignas(ALIGNMENT) struct gcm_key_data key; // and aligned_alloc() wants a multiple of it
     const struct vector_calls *calls;
 };
 
