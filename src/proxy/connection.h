@@ -159,7 +159,7 @@ void connection_end(struct connection *connection, enum connection_end end, enum
                     const char *detail);
 // The same for what endpoint_open() and its like found.
 void connection_end_event(struct connection *connection, const struct endpoint_event *event);
-// A byte moved, or something else needs more than the idle have.
+// A byte moved.
 void connection_active(struct connection *connection);
 // A flow has come to its end (flow_has_ended()): looks what follows.
 void connection_flow_ended(struct flow *flow);

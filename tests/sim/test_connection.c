@@ -372,7 +372,7 @@ static void server_step(struct run *run)
 
 // ---- a run ----
 
-static void proxy_step(struct run *run)
+static void proxy_turn(struct run *run)
 {
     struct ring_completion completion;
 
@@ -380,6 +380,11 @@ static void proxy_step(struct run *run)
     proxy_time(run->proxy, world_now_ns());
     while (ring_next(run->ring, &completion))
         completion.op->handler(completion.op, &completion);
+}
+
+static void proxy_step(struct run *run)
+{
+    proxy_turn(run);
     proxy_tick(run->proxy, world_now_ns());
 }
 
@@ -477,6 +482,18 @@ static void test_seeds(void **state)
     assert_true(offloads >= last / 4 && orderly >= last / 4); // or the seeds test nothing
 }
 
+// After proxy_stop() or proxy_drain(): everything comes to its end and comes back.
+static void finish(struct run *run)
+{
+    for (unsigned steps = 0; !proxy_idle(run->proxy) && steps < STEPS_MAX; steps++)
+        proxy_step(run);
+    check(proxy_idle(run->proxy), run, "the proxy does not stop");
+    proxy_destroy(run->proxy);
+    ring_destroy(run->ring);
+    check(buffer_pool_used(run->pool) == 0, run, "a buffer did not come back");
+    buffer_pool_destroy(run->pool);
+}
+
 // Shakes hands and gets a server; from then on nobody moves its client.
 static void establish(struct run *run, const struct run *world_of)
 {
@@ -534,13 +551,7 @@ static void test_stalled_readers(void **state)
     check(honest.client.received == honest.server.to_send, &first, "a client that reads was starved");
     proxy_stop(first.proxy);
     proxy_drain(first.proxy);
-    for (steps = 0; !proxy_idle(first.proxy) && steps < STEPS_MAX; steps++)
-        proxy_step(&first);
-    check(proxy_idle(first.proxy), &first, "the proxy does not stop");
-    proxy_destroy(first.proxy);
-    ring_destroy(first.ring);
-    check(buffer_pool_used(first.pool) == 0, &first, "a buffer did not come back");
-    buffer_pool_destroy(first.pool);
+    finish(&first);
     for (unsigned i = 0; i < STALLED; i++)
         SSL_free(runs[i].client.ssl);
     SSL_free(honest.client.ssl);
@@ -676,15 +687,11 @@ static void test_crowd_takes_turns(void **state)
         client_pump_out(&crowd[i].client);
     }
     for (steps = 0; greeted < CROWD && steps < STEPS_MAX; steps++) {
-        struct ring_completion completion;
         unsigned waiting;
 
         client_step(&standing);
         server_step(&standing);
-        ring_wait(first.ring, proxy_wait_ns(first.proxy, world_now_ns()));
-        proxy_time(first.proxy, world_now_ns());
-        while (ring_next(first.ring, &completion))
-            completion.op->handler(completion.op, &completion);
+        proxy_turn(&first);
         waiting = list_length(&first.proxy->hellos);
         longest = waiting > longest ? waiting : longest;
         proxy_tick(first.proxy, world_now_ns());
@@ -695,13 +702,7 @@ static void test_crowd_takes_turns(void **state)
     check(greeted == CROWD && longest > 1, &first, "the crowd did not wait, or waits for ever");
     check(standing.client.received > received, &first, "who was there got nothing meanwhile");
     proxy_stop(first.proxy); // some wait for their turn again
-    for (steps = 0; !proxy_idle(first.proxy) && steps < STEPS_MAX; steps++)
-        proxy_step(&first);
-    check(proxy_idle(first.proxy), &first, "the proxy does not stop");
-    proxy_destroy(first.proxy);
-    ring_destroy(first.ring);
-    check(buffer_pool_used(first.pool) == 0, &first, "a buffer did not come back");
-    buffer_pool_destroy(first.pool);
+    finish(&first);
     for (unsigned i = 0; i < CROWD; i++)
         SSL_free(crowd[i].client.ssl);
     SSL_free(standing.client.ssl);
@@ -746,12 +747,7 @@ static void test_retired(void **state)
     check(world_now_ns() >= deadline_ns, &first, "ended too early");
     check(world_now_ns() < deadline_ns + 10 * CLOCK_NS_PER_S, &first, "a retired connection goes on");
     proxy_stop(first.proxy);
-    for (steps = 0; !proxy_idle(first.proxy) && steps < STEPS_MAX; steps++)
-        proxy_step(&first);
-    check(proxy_idle(first.proxy), &first, "the proxy does not stop");
-    proxy_destroy(first.proxy);
-    ring_destroy(first.ring);
-    buffer_pool_destroy(first.pool);
+    finish(&first);
     SSL_free(second.client.ssl);
     SSL_free(first.client.ssl);
     check(world_end(), &first, "something was left");
