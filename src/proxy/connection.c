@@ -15,7 +15,7 @@
 
 #define REST_NS         (2 * CLOCK_NS_PER_S) // without a byte: give back what the idle don't need
 #define DRAIN_NS        (2 * CLOCK_NS_PER_S) // for the last bytes and the peer's rest
-#define DRAIN_STOP_NS   (CLOCK_NS_PER_S / 2) // the same when the worker was told to stop
+#define DRAIN_STOP_NS   (CLOCK_NS_PER_S / 2) // the most of both, and of the wait for the server, once the worker was told to stop
 #define DRAIN_LOOK_NS   (10 * CLOCK_NS_PER_MS)
 #define CANCEL_AGAIN_NS (100 * CLOCK_NS_PER_MS)
 #define DISCARD_MAX     (1u << 20) // of what a peer sends into a connection that has ended
@@ -449,14 +449,29 @@ void connection_end(struct connection *connection, enum connection_end end, enum
 
 // ---- DRAIN ----
 
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+    return a_ns < b_ns ? a_ns : b_ns;
+}
+
+void connection_stop(struct connection *connection)
+{
+    uint64_t stop_ns = until(connection, DRAIN_STOP_NS);
+
+    connection_end(connection, END_SHUTDOWN, ALERT_NONE, NULL);
+    if (connection->state != CONNECTION_DRAIN)
+        return;
+    connection->drained_ns = earlier(connection->drained_ns, stop_ns);
+    connection->delivered_ns = earlier(connection->delivered_ns, stop_ns);
+    timer_set(&connection->proxy->wheel, &connection->timer, until(connection, DRAIN_LOOK_NS));
+}
+
 static void enter_drain(struct connection *connection)
 {
     struct proxy *proxy = connection->proxy;
 
-    connection->drained_ns = until(connection, proxy->is_stopping ? DRAIN_STOP_NS : DRAIN_NS);
-    connection->delivered_ns = proxy->is_stopping
-                                   ? connection->drained_ns
-                                   : until(connection, proxy->setup.config->timeouts.half_closed_ns);
+    connection->drained_ns = until(connection, DRAIN_NS);
+    connection->delivered_ns = until(connection, proxy->setup.config->timeouts.half_closed_ns);
     timer_set(&proxy->wheel, &connection->timer, connection->drained_ns);
     flow_stop(&connection->up);
     flow_stop(&connection->down);

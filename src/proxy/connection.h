@@ -153,6 +153,8 @@ void proxy_check_retired(struct connection *connection);
 // Takes over an accepted socket. On failure (no memory) the socket is closed and that is said in the log.
 void connection_create(struct listener *listener, int fd);
 void connection_enter(struct connection *connection, enum connection_state state);
+// The worker is told to stop: ends the connection if it lives, and cuts short what one that has ended waits for.
+void connection_stop(struct connection *connection);
 // The only way out. Says why; `alert` goes to the client if it is still possible (ALERT_NONE: nothing is sent), `detail` (static
 // words or NULL) into the log. The first call counts, later ones do nothing.
 void connection_end(struct connection *connection, enum connection_end end, enum record_alert alert,

@@ -128,7 +128,7 @@ static void for_each_connection(struct proxy *proxy, void (*act)(struct connecti
 
 static void stop_connection(struct connection *connection)
 {
-    connection_end(connection, END_SHUTDOWN, ALERT_NONE, NULL);
+    connection_stop(connection);
     connection_reap(connection);
 }
 

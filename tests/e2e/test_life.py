@@ -123,6 +123,21 @@ def test_int_stops(start, actor, dial, layer, tag):
     assert {line["end"] for line in stage.proxy.lines if line["message"] == "connection"} == {"shutdown"}
 
 
+def test_int_stops_what_waits_for_a_server(start, actor, dial, layer, tag):
+    """A connection whose client is gone waits for its server to take the rest. INT ends that wait, too."""
+    stage = start({"app": [actor.address]}, config={"workers": 1}, layer=layer)
+    client = dial(stage["app"])
+    client.send_data(f"stall {tag}\n".encode() + bytes(300_000))  # more than the server's kernel takes
+    session = actor.session(tag)
+    echoing(dial, stage["app"])  # comes after the data
+    client.abort()
+    echoing(dial, stage["app"])  # comes after the reset
+    stage.proxy.stop(signal.SIGINT)
+    session.release()
+    assert stage.line(client)["end"] == "client_reset"
+    assert session.ended.wait(ringbolt.WAIT) and session.end == "reset"
+
+
 def test_no_process_is_left(start, actor):
     stage = start({"app": [actor.address]}, config={"workers": 3})
     workers = stage.proxy.workers()
