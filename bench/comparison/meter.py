@@ -9,7 +9,9 @@ Disturbances, as shares of the time between the two readings:
   steal     what the hypervisor took from the CPUs (/proc/stat)
   waiting   what the proxy's threads waited for a CPU (schedstat), but no more than what others ran on its CPU: the threads of
             one proxy wait for each other too, and that is its own doing
-  others    what ran on the CPUs of client and backend besides them, this program and the kernel's threads for network work
+  others    what ran on the CPUs of client and backend besides them, this program and the kernel's threads for network work: what
+            the CPUs were not idle for, but no more than all other processes used. A CPU that falls asleep and wakes up again tens
+            of thousands of times a second spends several per cent of its time on that alone, and nobody else runs then.
 Memory is PSS: pages that several processes share are counted once.
 """
 import functools
@@ -86,16 +88,31 @@ def machine_ticks():
 
 @functools.cache
 def softirq_threads():
-    """By CPU: the kernel's thread that goes on with network work when there is much of it. It works for the transfer that is measured."""
-    result = {}
+    """The kernel's threads that go on with network work when there is much of it. They work for the transfer that is measured."""
+    result = set()
     for path in glob.glob("/proc/[0-9]*/comm"):
         try:
             with open(path, encoding="ascii", errors="replace") as f:
-                found = re.fullmatch(r"ksoftirqd/(\d+)\n", f.read())
+                if re.fullmatch(r"ksoftirqd/\d+\n", f.read()):
+                    result.add(int(path.split("/")[2]))
         except OSError:
             continue
-        if found:
-            result[int(found[1])] = int(path.split("/")[2])
+    return result
+
+
+def seconds_of_others(known):
+    """Of each process besides those, with its children that have ended: the CPU it has used."""
+    result = {}
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        pid = int(path.split("/")[2])
+        if pid in known:
+            continue
+        try:
+            with open(path, encoding="utf-8", errors="replace") as f:
+                fields = f.read().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        result[pid] = sum(int(field) for field in fields[11:15]) / TICK
     return result
 
 
@@ -107,11 +124,12 @@ class Sample:
         self.cpu_ns = {pid: clock_ns(pid) for pid in subjects}
         self.ticks = {pid: ticks(pid) for pid in subjects}
         self.company_ns = {pid: clock_ns(pid) for pid in company}
-        self.softirq_ns = {cpu: clock_ns(pid) for cpu, pid in softirq_threads().items()}
+        self.softirq_ns = {pid: clock_ns(pid) for pid in softirq_threads()}
         self.machine = machine_ticks()
         self.waiting_ns = {}
         for pid in subjects:
             self.waiting_ns.update(waiting_ns(pid))
+        self.others = seconds_of_others(self.cpu_ns.keys() | self.company_ns.keys() | self.softirq_ns.keys())
 
 
 class Usage:
@@ -129,14 +147,14 @@ class Usage:
     def find_disturbances(self, before, after, proxy_cpus, other_cpus):
         """What kind of disturbance: how many seconds, and of which CPUs."""
         company = sum(value - before.company_ns.get(pid, value) for pid, value in after.company_ns.items()) / NS
+        others = sum(value - before.others.get(pid, 0) for pid, value in after.others.items())
         waited = sum(value - before.waiting_ns.get(path, 0) for path, value in after.waiting_ns.items()) / NS
 
         def between(cpus, part):
             return sum(after.machine[cpu][part] - before.machine[cpu][part] for cpu in cpus)
 
         def strangers(cpus, known):
-            softirq = sum(after.softirq_ns[cpu] - before.softirq_ns[cpu] for cpu in cpus if cpu in after.softirq_ns) / NS
-            return max(0, self.seconds * len(cpus) - between(cpus, 0) - between(cpus, 1) - known - softirq)
+            return min(others, max(0, self.seconds * len(cpus) - between(cpus, 0) - between(cpus, 1) - known))
 
         self.others_idle = max(0, between(other_cpus, 0)) / (self.seconds * len(other_cpus))
         if proxy_cpus == other_cpus:  # one CPU for all: whoever waits, waits for the client

@@ -85,6 +85,7 @@ class Storm(Work):
 
 class Idle(Work):
     is_fresh = True
+    AFTERWARDS = 2  # seconds after the first few connections: who gives memory back has had time for it
 
     def __init__(self, plan):
         super().__init__("idle", f"{plan.idle_connections:,} idle connections", "connection", "memory",
@@ -93,15 +94,16 @@ class Idle(Work):
                           metric("begin", "memory of the proxy before", "MB")],
                          f"A unit is one idle TLS 1.3 connection with its connection to the backend; {plan.idle_connections:,} are opened "
                          f"and left alone for {plan.rest:g} s. Memory is PSS of all the proxy's processes, compared with what they had "
-                         "after 64 connections had come and gone; the kernel's own memory is not in it. Afterwards each connection must "
+                         f"{self.AFTERWARDS} s after 64 connections had come and gone; the kernel's own memory is not in it. Afterwards each connection must "
                          "answer a request.")
 
     def seconds_estimated(self, plan):
-        return plan.idle_connections / 800 + plan.rest + 3
+        return plan.idle_connections / 800 + plan.rest + self.AFTERWARDS + 3
 
     def measure(self, lab, running, plan):
         begin = Client(lab, running, "requests", "--connections", 64, "--count", 640, *SMALL)
         begin.check(begin.report())
+        time.sleep(self.AFTERWARDS)
         before = self.memory(running)
         client = Client(lab, running, "idle", "--connections", plan.idle_connections, "--warm-up", f"{round(plan.rest * 1000)}ms",
                         "--duration", "100ms", "--check-alive", *SMALL, "--timeout", "60s")

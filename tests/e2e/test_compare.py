@@ -21,7 +21,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PROGRAM = os.path.join(ROOT, "bench", "compare")
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 
-from comparison import machine, proxies, report, rounds, works, works_other  # noqa: E402
+from comparison import machine, meter, proxies, report, rounds, works, works_other  # noqa: E402
 from comparison.client import Refused  # noqa: E402
 from comparison.lab import BIG_SIZE, CIPHERSUITE, SMALL_SIZE, Lab, Trouble  # noqa: E402
 
@@ -179,6 +179,25 @@ def test_a_saturated_client_limits_what_is_its_own(lab, monkeypatch):
     assert found["refused"] is None and found["metrics"]["cpu"]["median"] > 0
     assert found["limits"].keys() == {"throughput", "p50", "p99"}
     assert "client was saturated in 1 of 1" in found["limits"]["p99"]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_stranger_is_seen(is_known):
+    cpus = sorted(os.sched_getaffinity(0))[:1]
+    with subprocess.Popen([sys.executable, "-c", f"import os; os.sched_setaffinity(0, {cpus}); print('go', flush=True)\nwhile True: pass"],
+                          stdout=subprocess.PIPE) as spinner:
+        try:
+            spinner.stdout.readline()
+            company = [os.getpid()] + [spinner.pid] * is_known
+            before = meter.Sample([], company)
+            until = meter.clock_ns(spinner.pid) + meter.NS // 5
+            ringbolt.wait_until(lambda: meter.clock_ns(spinner.pid) > until, "it has run for a while")
+            after = meter.Sample([], company)
+        finally:
+            spinner.kill()
+    assert (spinner.pid in after.others) != is_known
+    seconds, count = meter.Usage(before, after, [], cpus).disturbances["of the CPUs of client and backend went to others"]
+    assert count == 1 and (is_known or seconds >= 0.15)
 
 
 class Scripted(works.Work):
