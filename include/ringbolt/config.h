@@ -107,12 +107,28 @@ struct config_listener {
 
 struct config_server {
     struct config_address address; // a host name has become one server for each of its addresses
+    unsigned weight;               // 0 to 256, default 1; 0: takes no connections
+    bool is_backup;                // default false; true: takes some only when no other server can
+    unsigned max_connections;      // at once, all workers together; 0 (default): no limit
+};
+
+enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS, CONFIG_SOURCE_HASH };
+
+struct config_health {
+    unsigned max_fails;       // failed connects in a row that take a server out; default 3, 0: never
+    uint64_t fail_timeout_ns; // from then until one connection tries it again; default 10 s
 };
 
 struct config_upstream {
     char *name;
+    enum config_balance balance; // default CONFIG_ROUND_ROBIN
+    struct config_health health;
+    struct {
+        unsigned size;       // connections that may wait for a server that is full, all workers together; default 0
+        uint64_t timeout_ns; // default 5 s
+    } queue;
     struct config_server *servers;
-    size_t server_count; // 1 or more
+    size_t server_count; // 1 or more, of which at least one has a weight
     struct config_where where;
 };
 

@@ -10,6 +10,7 @@
 #include "ringbolt/config.h"
 #include "ringbolt/record.h"
 #include "ringbolt/ring.h"
+#include "ringbolt/servers.h"
 #include "ringbolt/timer.h"
 #include "ringbolt/tls.h"
 
@@ -23,7 +24,8 @@ struct proxy_setup {
     const int *listeners;            // as many listening sockets; stay the caller's
     struct ring *ring;
     struct buffer_pool *pool;
-    unsigned seed; // where round robin begins: differs between workers
+    struct servers *servers; // shared with the other workers
+    unsigned worker;         // this one's number in it
     // Told and asked by the proxy; `connections_elsewhere` gives what the other workers hold now, for limits.connections.
     void *owner;
     unsigned (*connections_elsewhere)(void *owner);

@@ -36,7 +36,9 @@ static const cyaml_strval_t profile_words[] = {{"modern", RAW_PROFILE_MODERN},
 static const cyaml_strval_t client_auth_words[] = {{"off", CONFIG_CLIENT_AUTH_OFF},
                                                    {"optional", CONFIG_CLIENT_AUTH_OPTIONAL},
                                                    {"required", CONFIG_CLIENT_AUTH_REQUIRED}};
-static const cyaml_strval_t balance_words[] = {{"round_robin", 0}};
+static const cyaml_strval_t balance_words[] = {{"round_robin", CONFIG_ROUND_ROBIN},
+                                               {"least_connections", CONFIG_LEAST_CONNECTIONS},
+                                               {"source_hash", CONFIG_SOURCE_HASH}};
 
 // The entry of lists of names and paths.
 static const cyaml_schema_value_t text_value = {
@@ -115,15 +117,32 @@ static const cyaml_schema_value_t listener_value = {
 
 static const cyaml_schema_field_t server_fields[] = {
     TEXT_FIELD("address", REQUIRED, struct raw_server, address),
+    TEXT_FIELD("weight", OPTIONAL, struct raw_server, weight),
+    ENUM_FIELD("backup", OPTIONAL, struct raw_server, backup, switch_words),
+    TEXT_FIELD("max_connections", OPTIONAL, struct raw_server, max_connections),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t server_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_server, server_fields),
 };
 
+static const cyaml_schema_field_t health_fields[] = {
+    TEXT_FIELD("max_fails", OPTIONAL, struct raw_health, max_fails),
+    TEXT_FIELD("fail_timeout", OPTIONAL, struct raw_health, fail_timeout),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t queue_fields[] = {
+    TEXT_FIELD("size", OPTIONAL, struct raw_queue, size),
+    TEXT_FIELD("timeout", OPTIONAL, struct raw_queue, timeout),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t upstream_fields[] = {
     NAME_FIELD("name", REQUIRED, struct raw_upstream, name),
     ENUM_FIELD("balance", OPTIONAL, struct raw_upstream, balance, balance_words),
+    CYAML_FIELD_MAPPING("health", OPTIONAL, struct raw_upstream, health, health_fields),
+    CYAML_FIELD_MAPPING("queue", OPTIONAL, struct raw_upstream, queue, queue_fields),
     LIST_FIELD("servers", REQUIRED, struct raw_upstream, servers, &server_value, 1, LIST_MAX),
     CYAML_FIELD_END,
 };
@@ -198,12 +217,7 @@ static const struct schema_reserved reserved[] = {
     {listener_fields, "routes", NULL},
     {listener_fields, "redirect", NULL},
     {upstream_fields, "proxy_protocol", NULL},
-    {upstream_fields, "health", NULL},
     {upstream_fields, "tls", NULL},
-    {upstream_fields, "balance", "least_connections"},
-    {upstream_fields, "balance", "source_hash"},
-    {server_fields, "weight", NULL},
-    {server_fields, "backup", NULL},
 };
 
 const struct schema schema_config = {

@@ -66,11 +66,26 @@ struct raw_listener {
 
 struct raw_server {
     char *address;
+    char *weight;
+    int *backup;
+    char *max_connections;
+};
+
+struct raw_health {
+    char *max_fails;
+    char *fail_timeout;
+};
+
+struct raw_queue {
+    char *size;
+    char *timeout;
 };
 
 struct raw_upstream {
     char *name;
-    int *balance; // it has one value so far, so nobody asks
+    enum config_balance *balance;
+    struct raw_health health;
+    struct raw_queue queue;
     struct raw_server *servers;
     unsigned servers_count;
 };

@@ -144,7 +144,8 @@ static int make_memory(struct master *master)
     master->keylogs = malloc(listeners * sizeof(*master->keylogs));
     for (size_t i = 0; master->keylogs && i < listeners; i++)
         master->keylogs[i] = -1;
-    if (!master->counters || !master->used || !master->processes || !master->keylogs) {
+    if (servers_create(master->config, &master->servers) < 0 || !master->counters || !master->used ||
+        !master->processes || !master->keylogs) {
         log_error("no memory");
         return -ENOMEM;
     }
@@ -213,6 +214,7 @@ void prepare_undo(struct master *master)
     }
     free(master->keylogs);
     free(master->processes);
+    servers_destroy(master->servers);
     if (master->used)
         munmap((void *)master->used, USED_SIZE);
     if (master->counters)

@@ -123,6 +123,7 @@ void connection_create(struct listener *listener, int fd)
     connection->alert = ALERT_NONE;
     connection->accepted_ns = connection->active_ns = proxy->now_ns;
     timer_init(&connection->timer);
+    list_init(&connection->wait_node);
     endpoint_init(&connection->client, fd, true);
     endpoint_init(&connection->server, -1, false);
     flow_init(&connection->up, connection, &connection->client, &connection->server);
@@ -473,6 +474,7 @@ static void enter_drain(struct connection *connection)
     connection->drained_ns = until(connection, DRAIN_NS);
     connection->delivered_ns = until(connection, proxy->setup.config->timeouts.half_closed_ns);
     timer_set(&proxy->wheel, &connection->timer, connection->drained_ns);
+    dial_stop(connection);
     flow_stop(&connection->up);
     flow_stop(&connection->down);
     ring_cancel(proxy->ring, &connection->client.receive_op);
@@ -551,6 +553,7 @@ static void drain_server(struct connection *connection)
     }
     socket_close(server->fd, true);
     server->fd = -1;
+    dial_release(connection);
     timer_set(&proxy->wheel, &connection->timer, connection->drained_ns);
 }
 
@@ -611,6 +614,7 @@ static void cancel_all(struct connection *connection)
 
 static void enter_dying(struct connection *connection)
 {
+    dial_stop(connection);
     flow_stop(&connection->up);
     flow_stop(&connection->down);
     cancel_all(connection);
@@ -637,6 +641,7 @@ bool connection_reap(struct connection *connection)
     connection_log(connection);
     timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
+    dial_release(connection);
     socket_close(connection->client.fd, !orderly && !connection->client.is_shut);
     flow_finish(&connection->up);
     flow_finish(&connection->down);
@@ -649,6 +654,7 @@ bool connection_reap(struct connection *connection)
     free(connection->names.client_subject);
     free(connection->names.client_fingerprint);
     free(connection->detail_owned);
+    free(connection->tried);
     list_remove(&connection->node);
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;
