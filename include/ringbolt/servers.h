@@ -28,7 +28,7 @@ struct servers_state {
     _Atomic uint32_t failures_total; // since the start, as the following
     _Atomic uint64_t connects_total; // connects that succeeded
     _Atomic uint64_t changed_ns;     // when is_out or order changed last; 0: never
-    _Atomic uint64_t out_until_ns;   // is_out, without active checks: when the next trial may be
+    _Atomic uint64_t out_until_ns;   // is_out: when the next trial may be; UINT64_MAX: checks decide
     _Atomic uint64_t trial_until_ns; // a trial is under way, at most until then
     _Atomic uint64_t returned_ns;    // when it came back; 0: it was never away
     char padding[72];                // two cache lines each: nobody shares one
@@ -68,10 +68,16 @@ bool servers_is_fit(const struct servers_state *state, uint64_t now_ns);
 // servers_succeeded() or until_ns.
 bool servers_try(struct servers_state *state, uint64_t now_ns, uint64_t until_ns);
 // What became of connecting. True when that changed the server's health, for the caller to say so. health: of its upstream;
-// may_go_out: false where it would leave nobody else.
+// may_go_out: false where it would leave nobody else. Where there are checks, a server that is out comes back by them alone.
 bool servers_failed(struct servers_state *state, const struct config_health *health, bool may_go_out,
                     uint64_t now_ns);
-bool servers_succeeded(struct servers_state *state, uint64_t now_ns);
+bool servers_succeeded(struct servers_state *state, const struct config_health *health, uint64_t now_ns);
+// What checks say. True when that changed it.
+bool servers_set_health(struct servers_state *state, bool is_out, uint64_t now_ns);
+// The part of its weight that a server has now, of `whole` (1 to 2^24): all, or less for slow_start_ns after it came back, but never
+// nothing.
+uint64_t servers_weight(const struct servers_state *state, const struct config_health *health, uint64_t whole,
+                        uint64_t now_ns);
 
 // ---- orders ----
 

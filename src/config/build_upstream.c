@@ -15,7 +15,9 @@
 #define FAILS_MAX       1000
 #define QUEUE_MAX       1000000
 
+static const struct time_range any_time = {"0s", "365d"};
 static const struct time_range some_time = {"1ms", "365d"};
+static const struct time_range check_time = {"100ms", "365d"}; // the master has other things to do too
 
 // `like` holds everything but the address.
 static void add_server(struct config_upstream *upstream, const struct config_server *like,
@@ -146,10 +148,24 @@ static bool is_repeated(struct builder *builder, const struct raw_upstream *raw,
 static void build_health(struct builder *builder, const struct raw_health *raw, const struct node *node,
                          struct config_health *health)
 {
-    *health = (struct config_health){.max_fails = 3, .fail_timeout_ns = 10 * CLOCK_NS_PER_S};
+    *health = (struct config_health){.max_fails = 3,
+                                     .fail_timeout_ns = 10 * CLOCK_NS_PER_S,
+                                     .interval_ns = 2 * CLOCK_NS_PER_S,
+                                     .timeout_ns = 2 * CLOCK_NS_PER_S,
+                                     .rise = 2,
+                                     .fall = 3};
     builder_number(builder, node, "max_fails", raw->max_fails, (struct number_range){0, FAILS_MAX, NULL},
                    &health->max_fails);
     builder_time(builder, node, "fail_timeout", raw->fail_timeout, some_time, &health->fail_timeout_ns);
+    if (raw->check != NULL)
+        health->check = *raw->check;
+    builder_time(builder, node, "interval", raw->interval, check_time, &health->interval_ns);
+    builder_time(builder, node, "timeout", raw->timeout, some_time, &health->timeout_ns);
+    builder_number(builder, node, "rise", raw->rise, (struct number_range){1, FAILS_MAX, NULL},
+                   &health->rise);
+    builder_number(builder, node, "fall", raw->fall, (struct number_range){1, FAILS_MAX, NULL},
+                   &health->fall);
+    builder_time(builder, node, "slow_start", raw->slow_start, any_time, &health->slow_start_ns);
 }
 
 static void build_queue(struct builder *builder, const struct raw_queue *raw, const struct node *node,

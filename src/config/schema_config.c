@@ -39,6 +39,7 @@ static const cyaml_strval_t client_auth_words[] = {{"off", CONFIG_CLIENT_AUTH_OF
 static const cyaml_strval_t balance_words[] = {{"round_robin", CONFIG_ROUND_ROBIN},
                                                {"least_connections", CONFIG_LEAST_CONNECTIONS},
                                                {"source_hash", CONFIG_SOURCE_HASH}};
+static const cyaml_strval_t check_words[] = {{"off", CONFIG_CHECK_OFF}, {"tcp", CONFIG_CHECK_TCP}};
 
 // The entry of lists of names and paths.
 static const cyaml_schema_value_t text_value = {
@@ -129,6 +130,12 @@ static const cyaml_schema_value_t server_value = {
 static const cyaml_schema_field_t health_fields[] = {
     TEXT_FIELD("max_fails", OPTIONAL, struct raw_health, max_fails),
     TEXT_FIELD("fail_timeout", OPTIONAL, struct raw_health, fail_timeout),
+    ENUM_FIELD("check", OPTIONAL, struct raw_health, check, check_words),
+    TEXT_FIELD("interval", OPTIONAL, struct raw_health, interval),
+    TEXT_FIELD("timeout", OPTIONAL, struct raw_health, timeout),
+    TEXT_FIELD("rise", OPTIONAL, struct raw_health, rise),
+    TEXT_FIELD("fall", OPTIONAL, struct raw_health, fall),
+    TEXT_FIELD("slow_start", OPTIONAL, struct raw_health, slow_start),
     CYAML_FIELD_END,
 };
 

@@ -74,6 +74,12 @@ struct raw_server {
 struct raw_health {
     char *max_fails;
     char *fail_timeout;
+    enum config_check *check;
+    char *interval;
+    char *timeout;
+    char *rise;
+    char *fall;
+    char *slow_start;
 };
 
 struct raw_queue {

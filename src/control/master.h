@@ -8,6 +8,7 @@
 
 #include "account.h"
 #include "admin.h"
+#include "checks.h"
 #include "listen.h"
 #include "loop.h"
 #include "messages.h"
@@ -59,7 +60,8 @@ struct master {
     struct messages messages;
     struct reload reload;
     struct tickets tickets;
-    struct admin *admin; // NULL: none
+    struct admin *admin;   // NULL: none
+    struct checks *checks; // NULL: none
 };
 
 // The ways out (control.c). Each is harmless when the state is there already or further on.

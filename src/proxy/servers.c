@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "ringbolt/clock.h"
+
 #define TAKE_TRIES 4
 #define LINE       64 // of the cache
 
@@ -182,7 +184,8 @@ bool servers_failed(struct servers_state *state, const struct config_health *hea
     if (health->max_fails > 0 && may_go_out &&
         (failures >= health->max_fails || atomic_load(&state->is_out) != 0)) {
         // Before it goes out, so that nobody takes it for one whose time is over.
-        atomic_store(&state->out_until_ns, now_ns + health->fail_timeout_ns);
+        atomic_store(&state->out_until_ns,
+                     health->check == CONFIG_CHECK_OFF ? now_ns + health->fail_timeout_ns : UINT64_MAX);
         has_changed = atomic_compare_exchange_strong(&state->is_out, &in, 1);
         if (has_changed)
             atomic_store(&state->changed_ns, now_ns);
@@ -191,20 +194,57 @@ bool servers_failed(struct servers_state *state, const struct config_health *hea
     return has_changed;
 }
 
-bool servers_succeeded(struct servers_state *state, uint64_t now_ns)
+// The one who changes it from out to well.
+static bool come_back(struct servers_state *state, uint64_t now_ns)
 {
     uint32_t out = 1;
 
-    atomic_fetch_add_explicit(&state->connects_total, 1, memory_order_relaxed);
-    // The line of a server that is well is written as rarely as can be.
-    if (atomic_load(&state->failures) != 0)
-        atomic_store(&state->failures, 0);
     if (atomic_load(&state->is_out) == 0 || !atomic_compare_exchange_strong(&state->is_out, &out, 0))
         return false;
     atomic_store(&state->trial_until_ns, 0);
     atomic_store(&state->changed_ns, now_ns);
     atomic_store(&state->returned_ns, now_ns);
     return true;
+}
+
+bool servers_succeeded(struct servers_state *state, const struct config_health *health, uint64_t now_ns)
+{
+    atomic_fetch_add_explicit(&state->connects_total, 1, memory_order_relaxed);
+    // The line of a server that is well is written as rarely as can be.
+    if (atomic_load(&state->failures) != 0)
+        atomic_store(&state->failures, 0);
+    return health->check == CONFIG_CHECK_OFF && come_back(state, now_ns);
+}
+
+bool servers_set_health(struct servers_state *state, bool is_out, uint64_t now_ns)
+{
+    uint32_t in = 0;
+
+    atomic_store(&state->failures, 0);
+    if (!is_out)
+        return come_back(state, now_ns);
+    atomic_store(&state->out_until_ns, UINT64_MAX);
+    if (!atomic_compare_exchange_strong(&state->is_out, &in, 1))
+        return false;
+    atomic_store(&state->changed_ns, now_ns);
+    return true;
+}
+
+uint64_t servers_weight(const struct servers_state *state, const struct config_health *health, uint64_t whole,
+                        uint64_t now_ns)
+{
+    uint64_t returned_ns = atomic_load(&state->returned_ns);
+    uint64_t slow_ms = health->slow_start_ns / CLOCK_NS_PER_MS;
+    uint64_t gone_ms;
+    uint64_t part;
+
+    if (returned_ns == 0 || slow_ms == 0)
+        return whole;
+    gone_ms = now_ns > returned_ns ? (now_ns - returned_ns) / CLOCK_NS_PER_MS : 0; // clocks of two processes
+    if (gone_ms >= slow_ms)
+        return whole;
+    part = whole * gone_ms / slow_ms;
+    return part > 0 ? part : 1;
 }
 
 // ---- orders ----

@@ -139,7 +139,8 @@ static size_t gather(struct upstreams *upstreams, const struct upstream_wish *wi
         }
         upstreams->candidates[count++] = (struct balance_candidate){
             .server = i,
-            .weight = (uint64_t)config->weight * WEIGHT_UNIT,
+            .weight = servers_weight(state_of(upstreams, wish->upstream, i), &upstream->config->health,
+                                     (uint64_t)config->weight * WEIGHT_UNIT, wish->now_ns),
             .live = live,
             .identity = upstream->identities[i],
             .turn = &upstream->turns[i],
@@ -231,14 +232,16 @@ void upstream_failed(struct upstreams *upstreams, size_t upstream, size_t server
         log_warning("server is out", log_text("upstream", which->config->name),
                     log_text("server", which->config->servers[server].address.text),
                     log_integer("failures", health->max_fails), log_errno(error),
-                    log_integer("retry_ms", health->fail_timeout_ns / CLOCK_NS_PER_MS));
+                    health->check == CONFIG_CHECK_OFF
+                        ? log_integer("retry_ms", health->fail_timeout_ns / CLOCK_NS_PER_MS)
+                        : (struct log_field){.kind = LOG_FIELD_NONE});
 }
 
 void upstream_succeeded(struct upstreams *upstreams, size_t upstream, size_t server, uint64_t now_ns)
 {
     const struct upstream *which = &upstreams->each[upstream];
 
-    if (servers_succeeded(state_of(upstreams, upstream, server), now_ns))
+    if (servers_succeeded(state_of(upstreams, upstream, server), &which->config->health, now_ns))
         log_info("server is back", log_text("upstream", which->config->name),
                  log_text("server", which->config->servers[server].address.text));
 }

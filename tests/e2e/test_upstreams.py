@@ -357,6 +357,72 @@ def test_all_out_and_all_tried(started, named):
     a.start()
 
 
+# ---- checks
+
+CHECKS = {"check": "tcp", "interval": "100ms", "timeout": "300ms", "rise": 2, "fall": 2}
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_checks(started, named, actors, work, kind):
+    """The master finds out by itself that a server is gone, and that it is there again."""
+    other, = actors(1)
+    path = os.path.join(work, f"checked-{id(other):x}.sock")
+    server, = named("a") if kind == "tcp" else [backends.Actor(path=path)]
+    stage = started([server.address, other.address], health=CHECKS)
+    since = stage.proxy.mark()
+    if kind == "tcp":
+        server.kill()
+    else:
+        server.close()
+        os.unlink(path)
+    line = stage.proxy.wait_for_log(lambda e: e["message"] == "server is out", since)
+    assert line["server"] == server.address and line["failed_checks"] == 2 and line["error"] and "process" not in line
+    for _ in range(6):
+        visit(stage["app"])
+    assert other.accepted >= 6 and table(stage)[server.address] == {**table(stage)[server.address], "health": "out", "failures": 0}
+    if kind == "tcp":
+        server.start()
+    else:
+        server = backends.Actor(path=path)
+    stage.proxy.wait_for_log(lambda e: e["message"] == "server is back" and e["server"] == server.address, since)
+    assert table(stage)[server.address]["health"] == "up"
+    said = [line["message"] for line in stage.proxy.lines[since:] if line["message"].startswith("server is")]
+    assert said == ["server is out", "server is back"]
+    if kind == "unix":
+        server.close()
+        os.unlink(path)
+
+
+def test_checks_of_a_stopped_server(started, named):
+    """As long as there is room in its queue the kernel answers for it; then not even that."""
+    a, b = named("a", "b", backlog=1)
+    stage = started([a.address, b.address], health=CHECKS)
+    since = stage.proxy.mark()
+    a.signal(signal.SIGSTOP)
+    # A check ends with a reset, which leaves its place in the queue taken until the server looks.
+    stage.proxy.wait_for_log(lambda e: e["message"] == "server is out" and e["server"] == a.address, since)
+    a.signal(signal.SIGCONT)
+    stage.proxy.wait_for_log(lambda e: e["message"] == "server is back" and e["server"] == a.address, since)
+
+
+def test_down_is_not_checked(started, actors):
+    servers = actors(3)
+    stage = started([server.address for server in servers], health=CHECKS)
+    stage.proxy.admin("server", servers[0].address, "down")
+    stage.proxy.admin("server", servers[1].address, "drain")
+    since = stage.proxy.mark()
+    for server in servers[:2]:
+        server.close()
+    # Who is drained is looked after, who is down is not; by then it would have been found out too.
+    stage.proxy.wait_for_log(lambda e: e["message"] == "server is out" and e["server"] == servers[1].address, since)
+    checked = servers[2].accepted
+    ringbolt.wait_until(lambda: servers[2].accepted > checked + 4, "the third was checked a few times more")
+    states = table(stage)
+    assert [states[server.address]["health"] for server in servers] == ["up", "out", "up"]
+    stage.proxy.admin("server", servers[0].address, "ready")
+    stage.proxy.wait_for_log(lambda e: e["message"] == "server is out" and e["server"] == servers[0].address, since)
+
+
 # ---- limits and the queue
 
 def refused_with(stage, end):

@@ -14,6 +14,12 @@ static void test_defaults(void **state)
     assert_int_equal(upstream->balance, CONFIG_ROUND_ROBIN);
     assert_int_equal(upstream->health.max_fails, 3);
     assert_int_equal(upstream->health.fail_timeout_ns, 10 * SECOND_NS);
+    assert_int_equal(upstream->health.check, CONFIG_CHECK_OFF);
+    assert_int_equal(upstream->health.interval_ns, 2 * SECOND_NS);
+    assert_int_equal(upstream->health.timeout_ns, 2 * SECOND_NS);
+    assert_int_equal(upstream->health.rise, 2);
+    assert_int_equal(upstream->health.fall, 3);
+    assert_int_equal(upstream->health.slow_start_ns, 0);
     assert_int_equal(upstream->queue.size, 0);
     assert_int_equal(upstream->queue.timeout_ns, 5 * SECOND_NS);
     assert_int_equal(upstream->servers[0].weight, 1);
@@ -33,7 +39,9 @@ static void test_everything(void **state)
                  "  servers:\n"
                  "  - {address: '127.0.0.1:1', weight: 0, backup: no}\n"
                  "  - {address: 'two.example:2', weight: 256, backup: true, max_connections: 9}\n"
-                 "- {name: b, balance: source_hash, servers: [{address: '[::1]:1'}]}\n");
+                 "- {name: b, balance: source_hash, servers: [{address: '[::1]:1'}],\n"
+                 "   health: {check: tcp, interval: 100ms, timeout: 1ms, rise: 1000, fall: 1, "
+                 "slow_start: 1m}}\n");
     const struct config_upstream *upstream = &config->upstreams[0];
 
     assert_int_equal(upstream->balance, CONFIG_LEAST_CONNECTIONS);
@@ -51,6 +59,12 @@ static void test_everything(void **state)
     }
     assert_string_not_equal(upstream->servers[1].address.text, upstream->servers[2].address.text);
     assert_int_equal(config->upstreams[1].balance, CONFIG_SOURCE_HASH);
+    assert_int_equal(config->upstreams[1].health.check, CONFIG_CHECK_TCP);
+    assert_int_equal(config->upstreams[1].health.interval_ns, SECOND_NS / 10);
+    assert_int_equal(config->upstreams[1].health.timeout_ns, SECOND_NS / 1000);
+    assert_int_equal(config->upstreams[1].health.rise, 1000);
+    assert_int_equal(config->upstreams[1].health.fall, 1);
+    assert_int_equal(config->upstreams[1].health.slow_start_ns, 60 * SECOND_NS);
     config_destroy(config);
     config = load_warned(
         UPSTREAM("queue: {size: 5}"),
@@ -76,6 +90,11 @@ static const struct bad bad_values[] = {
      "c:3:24: `fail_timeout`: 0s is too short; write at least `1ms`\n"},
     {"fail_timeout in words", UPSTREAM("health: {fail_timeout: soon}"),
      "c:3:24: `fail_timeout` cannot be `soon`; " TIME},
+    {"check", UPSTREAM("health: {check: http}"), "c:3:17: `check` must be off or tcp, not \"http\"\n"},
+    {"interval", UPSTREAM("health: {interval: 99ms}"),
+     "c:3:20: `interval`: 99ms is too short; write at least `100ms`\n"},
+    {"rise", UPSTREAM("health: {rise: 0}"), "c:3:16: `rise` cannot be `0`; write a number from 1 to 1000\n"},
+    {"fall", UPSTREAM("health: {fall: x}"), "c:3:16: `fall` cannot be `x`; write a number from 1 to 1000\n"},
     {"a queue's size", UPSTREAM("queue: {size: 1000001}"),
      "c:3:15: `size` cannot be `1000001`; write a number from 0 to 1000000\n"},
     {"a queue's timeout", UPSTREAM("queue: {timeout: 0s}"),

@@ -286,6 +286,62 @@ static void test_trial_without_end(void **state)
     assert_true(atomic_load(&state_of(1)->trial_until_ns) > now_ns);
 }
 
+// With checks no client's connection is a trial.
+static void test_checks_decide(void **state)
+{
+    unsigned got[4];
+
+    upstream_configs[0].health.check = CONFIG_CHECK_TCP;
+    begin();
+    lose(1, 3);
+    assert_int_equal(atomic_load(&state_of(1)->is_out), 1);
+    now_ns += 3600 * CLOCK_NS_PER_S;
+    count_passes(100, got);
+    assert_int_equal(got[1], 0);
+    upstream_succeeded(workers[0], 0, 1, now_ns);
+    assert_int_equal(atomic_load(&state_of(1)->is_out), 1);
+    assert_true(servers_set_health(state_of(1), false, now_ns));
+    assert_false(servers_set_health(state_of(1), false, now_ns));
+    count_passes(99, got);
+    assert_int_equal(got[1], 33);
+    assert_true(servers_set_health(state_of(2), true, now_ns));
+    assert_false(servers_set_health(state_of(2), true, now_ns));
+    count_passes(100, got);
+    assert_int_equal(got[2], 0);
+}
+
+// Who comes back gets more and more, until it has all of its weight.
+static void test_slow_start(void **state)
+{
+    unsigned got[4];
+    unsigned before = 0;
+
+    upstream_configs[0].health.slow_start_ns = 100 * CLOCK_NS_PER_S;
+    begin();
+    count_passes(300, got); // nobody was away
+    assert_int_equal(got[1], 100);
+    lose(1, 3);
+    now_ns += 10 * CLOCK_NS_PER_S;
+    while (choose(0) != 1)
+        ;
+    upstream_give(workers[0], 0, 1);
+    upstream_succeeded(workers[0], 0, 1, now_ns);
+    for (unsigned tenth = 1; tenth <= 10; tenth++) {
+        now_ns += 10 * CLOCK_NS_PER_S;
+        count_passes(2100, got);
+        // Its share is tenth / (tenth + 20), with weights in whole steps.
+        assert_true(got[1] >= 2100 * tenth / (tenth + 20) - 5 && got[1] <= 2100 * tenth / (tenth + 20) + 5);
+        assert_true(got[1] > before);
+        before = got[1];
+    }
+    assert_int_equal(got[1], 700);
+    // The same after an operator had taken it out.
+    servers_set_order(state_of(2), SERVERS_DRAIN, now_ns);
+    servers_set_order(state_of(2), SERVERS_READY, now_ns);
+    count_passes(1000, got);
+    assert_true(got[2] < 5);
+}
+
 // With nobody else to do its work a server is never out.
 static void test_one_alone_stays(void **state)
 {
@@ -420,6 +476,8 @@ int main(void)
         test_of(test_backup),
         test_of(test_out_and_back),
         test_of(test_trial_without_end),
+        test_of(test_checks_decide),
+        test_of(test_slow_start),
         test_of(test_one_alone_stays),
         test_of(test_max_fails_zero),
         test_of(test_orders),
