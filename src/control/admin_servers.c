@@ -32,13 +32,16 @@ static unsigned live_of(const struct master *master, size_t upstream, size_t ser
 static json_t *time_json(uint64_t at_ns)
 {
     uint64_t now_ns = clock_now_ns();
+    uint64_t ago_ns = now_ns > at_ns ? now_ns - at_ns : 0;
+    struct timespec wall;
     time_t at;
     struct tm parts;
     char text[64];
 
-    if (at_ns == 0)
+    if (at_ns == 0 || clock_gettime(CLOCK_REALTIME, &wall) < 0)
         return json_null();
-    at = time(NULL) - (time_t)((now_ns > at_ns ? now_ns - at_ns : 0) / CLOCK_NS_PER_S);
+    // Rounded once, at the end: the same time is the same text whenever it is asked for.
+    at = wall.tv_sec - (time_t)(ago_ns / CLOCK_NS_PER_S) - ((uint64_t)wall.tv_nsec < ago_ns % CLOCK_NS_PER_S);
     if (!gmtime_r(&at, &parts) || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
         return json_null();
     return json_string(text);

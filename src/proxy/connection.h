@@ -96,11 +96,11 @@ struct connection {
     struct engine *engine;
     struct buffer *leftover; // bytes behind the handshake
     bool is_hello_done;      // nothing of the handshake is left to send
+    bool has_place;          // it counts as one of `dialling`'s connections; in later states too
     uint64_t *tried;         // a bit for each server of the upstream; NULL: none yet
     struct list wait_node;   // on proxy->queues, while every server is full
     const struct config_server *dialling;
     const struct config_server *connected;
-    bool has_place; // it counts as one of `dialling`'s connections
 };
 
 // ---- what the rooms of the proxy share (proxy.c) ----
