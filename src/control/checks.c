@@ -10,8 +10,7 @@
 #include "ringbolt/log.h"
 #include "ringbolt/socket.h"
 
-// One server's. While fd is open a check is under way and the timer is its
-// limit; else it is when the next one begins.
+// One server's. While fd is open a check is under way and the timer is its limit; else it is when the next one begins.
 struct check {
     struct checks *checks;
     const struct config_upstream *upstream;
@@ -70,8 +69,8 @@ static void finish(struct check *check)
     uint64_t next_ns = check->begun_ns + check->upstream->health.interval_ns;
 
     loop_unwatch(check->checks->loop, &check->watch);
-    socket_close(check->fd,
-                 true); // with a reset: no port has to rest after each check
+    // With a reset: no port has to rest after each check.
+    socket_close(check->fd, true);
     check->fd = -1;
     loop_timer_set(check->checks->loop, &check->timer, next_ns > now_ns ? next_ns : now_ns);
 }
