@@ -555,7 +555,7 @@ static void test_seeds(void **state)
 {
     const char *only = getenv("RINGBOLT_SIM_SEED");
     const char *count = getenv("RINGBOLT_SIM_COUNT");
-    uint64_t last = count ? strtoull(count, NULL, 10) : 300;
+    uint64_t last = count ? strtoull(count, NULL, 10) : 150;
 
     if (only) {
         run_seed(strtoull(only, NULL, 10));
