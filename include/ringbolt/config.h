@@ -101,6 +101,7 @@ struct config_listener {
     char *name;                    // default: the address as written
     struct config_address address; // port 0: the kernel chooses one
     struct config_tls tls;
+    unsigned connections; // listeners[].limits.connections: at once, all workers together; 0, the default: no limit of its own
     size_t upstream; // index into config.upstreams
     struct config_where where;
 };
@@ -139,6 +140,14 @@ struct config {
         unsigned connections; // at once, all workers together; 1 to 10,000,000, default 100,000
         uint64_t memory;      // bytes of relay buffers, all workers together; at least 1 MiB for each worker,
                               // default 256 MiB or that, whichever is more
+        // Of all workers together, each 0 to 1,000,000; 0, the default: no limit.
+        unsigned handshakes_per_second; // connections that are accepted in a second; more wait
+        unsigned connections_per_client; // of one network at once; more are refused
+        unsigned handshakes_per_second_per_client; // likewise accepted in a second
+        struct {
+            unsigned ipv4; // bits of an address that name its network: 1 to 32, default 32
+            unsigned ipv6; // 1 to 128, default 64
+        } client_network;
     } limits;
     struct {
         uint64_t handshake_ns;   // default 10 s

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ringbolt/admission.h"
 #include "ringbolt/buffer.h"
 #include "ringbolt/config.h"
 #include "ringbolt/record.h"
@@ -23,6 +24,8 @@ struct proxy_setup {
     const int *listeners;            // as many listening sockets; stay the caller's
     struct ring *ring;
     struct buffer_pool *pool;
+    struct admission *admission;
+    unsigned worker; // which part of it is ours
     unsigned seed; // where round robin begins: differs between workers
     // Told and asked by the proxy; `connections_elsewhere` gives what the other workers hold now, for limits.connections.
     void *owner;
@@ -30,6 +33,7 @@ struct proxy_setup {
     void (*connections_changed)(void *owner, unsigned live);
     void (*connection_started)(void *owner);
     void (*handshake_failed)(void *owner);
+    void (*client_refused)(void *owner);
 };
 
 // NULL when there is no memory. Everything in *setup must outlive it. now_ns is the monotonic clock.

@@ -23,6 +23,8 @@ void socket_close(int fd, bool reset);
 // Reads into a scratch area, dropping what comes (records of kernel TLS of any type too): bytes dropped, 0 at end of
 // file, -errno; -EAGAIN: nothing there.
 int socket_discard(int fd);
-// "203.0.113.7:51234", "[2001:db8::1]:443", "unix:/path" or "unix" into text[size].
+// getpeername(2); AF_UNSPEC when that can't be told.
+void socket_peer(int fd, struct sockaddr_storage *ret);
+// "203.0.113.7:51234", "[2001:db8::1]:443", "unix" or "unknown" into text[size].
 #define SOCKET_TEXT_SIZE 128
-void socket_peer_text(int fd, char *text, size_t size);
+void socket_address_text(const struct sockaddr_storage *address, char *text, size_t size);

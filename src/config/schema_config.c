@@ -102,10 +102,16 @@ static const cyaml_schema_field_t tls_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t listener_limits_fields[] = {
+    TEXT_FIELD("connections", OPTIONAL, struct raw_listener_limits, connections),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t listener_fields[] = {
     NAME_FIELD("name", OPTIONAL, struct raw_listener, name),
     TEXT_FIELD("address", REQUIRED, struct raw_listener, address),
     CYAML_FIELD_MAPPING("tls", REQUIRED, struct raw_listener, tls, tls_fields),
+    CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_listener, limits, listener_limits_fields),
     NAME_FIELD("upstream", REQUIRED, struct raw_listener, upstream),
     CYAML_FIELD_END,
 };
@@ -145,9 +151,19 @@ static const cyaml_schema_field_t ktls_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t client_network_fields[] = {
+    TEXT_FIELD("ipv4", OPTIONAL, struct raw_client_network, ipv4),
+    TEXT_FIELD("ipv6", OPTIONAL, struct raw_client_network, ipv6),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t limits_fields[] = {
     TEXT_FIELD("connections", OPTIONAL, struct raw_limits, connections),
     TEXT_FIELD("memory", OPTIONAL, struct raw_limits, memory),
+    TEXT_FIELD("handshakes_per_second", OPTIONAL, struct raw_limits, handshakes_per_second),
+    TEXT_FIELD("connections_per_client", OPTIONAL, struct raw_limits, connections_per_client),
+    TEXT_FIELD("handshakes_per_second_per_client", OPTIONAL, struct raw_limits, handshakes_per_second_per_client),
+    CYAML_FIELD_MAPPING("client_network", OPTIONAL, struct raw_limits, client_network, client_network_fields),
     CYAML_FIELD_END,
 };
 
@@ -192,8 +208,6 @@ static const cyaml_schema_value_t config_value = {
 // What the interface keeps for features that this version does not have.
 static const struct schema_reserved reserved[] = {
     {admin_fields, "http", NULL},
-    {limits_fields, "handshakes_per_second", NULL},
-    {limits_fields, "connections_per_client", NULL},
     {listener_fields, "proxy_protocol", NULL},
     {listener_fields, "routes", NULL},
     {listener_fields, "redirect", NULL},

@@ -57,10 +57,15 @@ struct raw_tls {
     char *keylog;
 };
 
+struct raw_listener_limits {
+    char *connections;
+};
+
 struct raw_listener {
     char *name;
     char *address;
     struct raw_tls tls;
+    struct raw_listener_limits limits;
     char *upstream;
 };
 
@@ -87,9 +92,18 @@ struct raw_ktls {
     char *offload_after;
 };
 
+struct raw_client_network {
+    char *ipv4;
+    char *ipv6;
+};
+
 struct raw_limits {
     char *connections;
     char *memory;
+    char *handshakes_per_second;
+    char *connections_per_client;
+    char *handshakes_per_second_per_client;
+    struct raw_client_network client_network;
 };
 
 struct raw_timeouts {

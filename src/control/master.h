@@ -46,6 +46,7 @@ struct master {
     struct record_probe probe;
     struct listening listening;
     struct worker_counters *counters; // shared with the workers
+    struct admission *admission;      // likewise
     _Atomic uint64_t *used;           // full handshakes by slot, MATERIAL_SLOTS_MAX of them, shared likewise
     int *keylogs;                     // by listener; -1: none
     struct process *processes;        // config->workers of them; supervise.c

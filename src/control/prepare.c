@@ -139,12 +139,13 @@ static int make_memory(struct master *master)
     size_t listeners = master->config->listener_count;
 
     master->counters = map_shared(workers * sizeof(*master->counters));
+    master->admission = admission_create(master->config);
     master->used = map_shared(USED_SIZE);
     master->processes = calloc(workers, sizeof(*master->processes));
     master->keylogs = malloc(listeners * sizeof(*master->keylogs));
     for (size_t i = 0; master->keylogs && i < listeners; i++)
         master->keylogs[i] = -1;
-    if (!master->counters || !master->used || !master->processes || !master->keylogs) {
+    if (!master->counters || !master->admission || !master->used || !master->processes || !master->keylogs) {
         log_error("no memory");
         return -ENOMEM;
     }
@@ -213,6 +214,7 @@ void prepare_undo(struct master *master)
     }
     free(master->keylogs);
     free(master->processes);
+    admission_destroy(master->admission);
     if (master->used)
         munmap((void *)master->used, USED_SIZE);
     if (master->counters)

@@ -76,6 +76,7 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .listeners = listening_of(&master->listening, index),
         .channel = channel,
         .counters = master->counters,
+        .admission = master->admission,
         .uid = master->account.uid,
         .gid = master->account.gid,
     };
@@ -337,6 +338,7 @@ static void bury(struct process *process, int status)
     uint64_t lost = atomic_exchange(&master->counters[process->index].connections_live, 0);
     pid_t pid = process->pid;
 
+    admission_forget(master->admission, process->index);
     while (hear(process)) // what it said before it died comes before its death
         ;
     loop_unwatch(master->loop, &process->watch);

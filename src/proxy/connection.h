@@ -74,6 +74,7 @@ struct connection {
     const char *detail;  // static words for the log, NULL: none
     char *detail_owned;  // words of the engine
     char peer[56];       // the client's address as text
+    uint32_t place;      // of its network in the counts of clients; ADMISSION_UNCOUNTED
     struct endpoint client;
     struct endpoint server;
     struct flow up;   // client to server
@@ -100,6 +101,9 @@ struct connection {
 
 // ---- what the rooms of the proxy share (proxy.c) ----
 
+// Limits at which clients wait in the kernel's queue.
+enum listener_limit { LISTENER_CONNECTIONS_ALL, LISTENER_CONNECTIONS, LISTENER_RATE, LISTENER_LIMIT_COUNT };
+
 struct listener {
     struct proxy *proxy;
     const struct config_listener *config;
@@ -107,6 +111,7 @@ struct listener {
     int fd;
     struct ring_op accept_op;
     bool is_paused; // waits for proxy->resume_timer: at a limit, or out of descriptors or memory
+    uint64_t quiet_until_ns[LISTENER_LIMIT_COUNT]; // by limit: until then nothing is said about it
 };
 
 struct proxy {
@@ -136,7 +141,8 @@ struct proxy {
     uint64_t retired_ns;        // the end that was set by the last proxy_drain_retired()
     bool is_draining;
     bool is_stopping;
-    bool has_warned_limit;
+    struct timer refused_timer; // set: refusals of clients are only counted until then
+    uint64_t refused_count;     // since that was last said
 };
 
 // Stops accepting while a limit or the system says so; proxy.c starts it again.
@@ -144,14 +150,16 @@ void listener_start(struct listener *listener);
 void listener_pause(struct listener *listener);
 void listener_drain(struct listener *listener);
 void listener_look(struct listener *listener); // takes who waits although nobody said so
+void listener_say_refused(struct proxy *proxy); // proxy->refused_timer has expired
 
 // Sets the connection's end if its certificate is retired (proxy_drain_retired()).
 void proxy_check_retired(struct connection *connection);
 
 // ---- connection.c ----
 
-// Takes over an accepted socket. On failure (no memory) the socket is closed and that is said in the log.
-void connection_create(struct listener *listener, int fd);
+// Takes over an accepted socket. On failure (no memory) the socket is closed, the client is counted no longer, and that is said in
+// the log.
+void connection_create(struct listener *listener, int fd, const struct sockaddr_storage *peer, uint32_t place);
 void connection_enter(struct connection *connection, enum connection_state state);
 // The worker is told to stop: ends the connection if it lives, and cuts short what one that has ended waits for.
 void connection_stop(struct connection *connection);

@@ -70,6 +70,11 @@ static void handshake_failed(void *owner)
     atomic_fetch_add_explicit(&counters_of(owner)->handshakes_failed, 1, memory_order_relaxed);
 }
 
+static void client_refused(void *owner)
+{
+    atomic_fetch_add_explicit(&counters_of(owner)->clients_refused, 1, memory_order_relaxed);
+}
+
 // ---- what the master says ----
 
 // Nobody is to wait in a queue that nobody serves: the kernel refuses instead once the last descriptor is closed.
@@ -201,12 +206,15 @@ static int worker_init(struct worker *worker)
         .listeners = setup->listeners,
         .ring = worker->ring,
         .pool = worker->pool,
+        .admission = setup->admission,
+        .worker = setup->index,
         .seed = setup->index,
         .owner = worker,
         .connections_elsewhere = connections_elsewhere,
         .connections_changed = connections_changed,
         .connection_started = connection_started,
         .handshake_failed = handshake_failed,
+        .client_refused = client_refused,
     };
     worker->proxy = proxy_create(&proxy_setup, clock_now_ns());
     if (!worker->proxy)

@@ -56,6 +56,7 @@ struct run {
     size_t pool_size; // 0: the least
     struct buffer_pool *pool;
     struct ring *ring;
+    struct admission *admission;
     struct proxy *proxy;
     struct client client;
     struct server server;
@@ -94,6 +95,13 @@ static void changed(void *owner, unsigned live)
 
 static void nothing(void *owner)
 {
+}
+
+static unsigned refused_count;
+
+static void refused(void *owner)
+{
+    refused_count++;
 }
 
 static size_t padding(SSL *ssl, int type, size_t length, void *argument)
@@ -170,6 +178,8 @@ static void setup(struct run *run)
     };
     options.pool = run->pool = buffer_pool_create(run->pool_size ? run->pool_size : LEAST_POOL);
     assert_int_equal(ring_create(&options, &run->ring, &why), 0);
+    run->admission = admission_create(&run->config);
+    assert_non_null(run->admission);
     setup = (struct proxy_setup){
         .config = &run->config,
         .probe = &world_probe,
@@ -178,10 +188,12 @@ static void setup(struct run *run)
         .listeners = listeners,
         .ring = run->ring,
         .pool = run->pool,
+        .admission = run->admission,
         .connections_elsewhere = elsewhere,
         .connections_changed = changed,
         .connection_started = nothing,
         .handshake_failed = nothing,
+        .client_refused = refused,
     };
     run->proxy = proxy_create(&setup, world_now_ns());
     proxy_start(run->proxy);
@@ -456,6 +468,7 @@ static void run_seed(uint64_t seed)
     check_outcome(&run);
     check(proxy_idle(run.proxy), &run, "the proxy is not idle in the end");
     proxy_destroy(run.proxy);
+    admission_destroy(run.admission);
     ring_destroy(run.ring);
     check(buffer_pool_used(run.pool) == 0, &run, "a buffer did not come back");
     buffer_pool_destroy(run.pool);
@@ -489,6 +502,7 @@ static void finish(struct run *run)
         proxy_step(run);
     check(proxy_idle(run->proxy), run, "the proxy does not stop");
     proxy_destroy(run->proxy);
+    admission_destroy(run->admission);
     ring_destroy(run->ring);
     check(buffer_pool_used(run->pool) == 0, run, "a buffer did not come back");
     buffer_pool_destroy(run->pool);
@@ -614,6 +628,7 @@ static void test_upload_grows_and_shrinks(void **state)
             proxy_step(&first);
         check(proxy_idle(first.proxy), &first, "the proxy does not stop");
         proxy_destroy(first.proxy);
+        admission_destroy(first.admission);
         ring_destroy(first.ring);
         check(buffer_pool_used(first.pool) == 0, &first, "a buffer did not come back");
         buffer_pool_destroy(first.pool);
@@ -642,6 +657,7 @@ static void test_stop_meets_an_accept(void **state)
         check(proxy_idle(run.proxy) && world_now_ns() - began_ns < CLOCK_NS_PER_S, &run,
               "it does not stop at once");
         proxy_destroy(run.proxy);
+    admission_destroy(run.admission);
         ring_destroy(run.ring);
         buffer_pool_destroy(run.pool);
         SSL_free(run.client.ssl);

@@ -318,9 +318,19 @@ void socket_close(int fd, bool reset)
     peer->out.is_finished = true;
 }
 
-void socket_peer_text(int fd, char *text, size_t size)
+void socket_peer(int fd, struct sockaddr_storage *ret)
 {
-    snprintf(text, size, "peer-%d", fd);
+    struct sockaddr_in *in = (struct sockaddr_in *)ret;
+
+    *ret = (struct sockaddr_storage){0};
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = htonl(0xc0000200); // 192.0.2.0, for documentation (RFC 5737)
+    in->sin_port = htons((uint16_t)fd);
+}
+
+void socket_address_text(const struct sockaddr_storage *address, char *text, size_t size)
+{
+    snprintf(text, size, "peer-%d", ntohs(((const struct sockaddr_in *)address)->sin_port));
 }
 
 // ---- kernel TLS ----

@@ -214,11 +214,6 @@ struct reserved {
 
 static const struct reserved reserved_keys[] = {
     {"http", BOTH "admin: {", "}"},
-    {"handshakes_per_second",
-     APP
-     "listeners: [{address: \"*:1\", upstream: app, tls: {certificates: [{chain: c, key: k}]}}]\nlimits: {",
-     "}"},
-    {"connections_per_client", BOTH "limits: {", "}"},
     {"proxy_protocol", IN_LISTENER, "}]"},
     {"routes", IN_LISTENER, "}]"},
     {"redirect", IN_LISTENER, "}]"},

@@ -23,6 +23,12 @@ static const struct bad bad_values[] = {
      "c:3:23: `connections` cannot be `auto`; write a number from 1 to 10000000\n"},
     {"connections with a fraction", BOTH "limits: {connections: 1.0}\n",
      "c:3:23: `connections` cannot be `1.0`; write a number from 1 to 10000000\n"},
+    {"a rate that is none", BOTH "limits: {handshakes_per_second: 10/s, connections_per_client: -1}\n",
+     "c:3:33: `handshakes_per_second` cannot be `10/s`; write a number from 0 to 1000000\n"
+     "c:3:63: `connections_per_client` cannot be `-1`; write a number from 0 to 1000000\n"},
+    {"networks of no size", BOTH "limits: {client_network: {ipv4: 0, ipv6: 129}}\n",
+     "c:3:33: `ipv4` cannot be `0`; write a number from 1 to 32\n"
+     "c:3:42: `ipv6` cannot be `129`; write a number from 1 to 128\n"},
     {"memory below what workers need", BOTH "workers: 3\nlimits: {memory: 3145727}\n",
      "c:4:18: `memory`: 3145727 is too little for 3 workers; write at least `3m`\n"},
     {"memory for one", BOTH "workers: 1\nlimits: {memory: 0}\n",
@@ -152,11 +158,13 @@ static void test_everything(void **state)
              "shutdown_timeout: 0s\n"
              "log: {level: debug, format: json, access: off}\n"
              "ktls: {transmit: off, receive: required, offload_after: 256k}\n"
-             "limits: {connections: 10000000, memory: 7m}\n"
+             "limits: {connections: 10000000, memory: 7m, handshakes_per_second: 1000000, connections_per_client: 3,\n"
+             "         handshakes_per_second_per_client: 4, client_network: {ipv4: 24, ipv6: 56}}\n"
              "timeouts: {handshake: 1ms, connect: 2s, idle: 365d, half_closed: 3m}\n"
              "listeners:\n"
              "- name: one\n"
              "  address: '*:443'\n"
+             "  limits: {connections: 9}\n"
              "  tls:\n"
              "    min_version: 1.3\n"
              "    max_version: \"1.3\"\n"
@@ -186,6 +194,13 @@ static void test_everything(void **state)
     assert_int_equal(config->ktls.offload_after, 262144);
     assert_int_equal(config->limits.connections, 10000000);
     assert_int_equal(config->limits.memory, 7u << 20);
+    assert_int_equal(config->limits.handshakes_per_second, 1000000);
+    assert_int_equal(config->limits.connections_per_client, 3);
+    assert_int_equal(config->limits.handshakes_per_second_per_client, 4);
+    assert_int_equal(config->limits.client_network.ipv4, 24);
+    assert_int_equal(config->limits.client_network.ipv6, 56);
+    assert_int_equal(config->listeners[0].connections, 9);
+    assert_int_equal(config->listeners[1].connections, 0);
     assert_int_equal(config->timeouts.handshake_ns, 1000000);
     assert_int_equal(config->timeouts.connect_ns, 2 * SECOND_NS);
     assert_int_equal(config->timeouts.idle_ns, 365 * 86400 * SECOND_NS);
