@@ -97,11 +97,20 @@ struct config_tls {
     struct config_where where;
 };
 
+// What the kernel does on its own about a peer that is silent. 0, the default: nothing.
+struct config_tcp {
+    unsigned keepalive_s;   // it is asked after so long without a byte, and lost after twice that; 0, or 1 to 32,767
+    unsigned user_timeout_ms; // it is lost when what was sent isn't acknowledged for so long; 0, or 1 ms to 24 h
+};
+
 struct config_listener {
     char *name;                    // default: the address as written
     struct config_address address; // port 0: the kernel chooses one
     struct config_tls tls;
     unsigned connections; // listeners[].limits.connections: at once, all workers together; 0, the default: no limit of its own
+    struct config_tcp tcp;
+    unsigned backlog;   // clients that wait to be accepted, for each worker; default 65,535: what net.core.somaxconn allows
+    unsigned fast_open; // clients that may wait with data before their TCP handshake is done; 0, the default: TCP Fast Open is off
     size_t upstream; // index into config.upstreams
     struct config_where where;
 };
@@ -114,6 +123,7 @@ struct config_upstream {
     char *name;
     struct config_server *servers;
     size_t server_count; // 1 or more
+    struct config_tcp tcp;
     struct config_where where;
 };
 

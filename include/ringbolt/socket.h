@@ -9,8 +9,12 @@
 int socket_open(int family);
 // accept4(2), non-blocking. The descriptor or -errno; -EAGAIN: nobody waits.
 int socket_accept(int fd);
-// TCP_NODELAY on; a no-op on unix sockets. Never fails: what it can't set makes a connection slower, not wrong.
+// TCP_NODELAY on: what is relayed was written whole by its peer, and Nagle's algorithm would hold back the last piece of it. A no-op on
+// unix sockets. Never fails: what it can't set makes a connection slower, not wrong. What is set on a listening socket holds for
+// those that are accepted from it (net/ipv4/inet_connection_sock.c, inet_csk_clone_lock()).
 void socket_prepare(int fd);
+// Keepalive and user timeout, tcp(7); 0: the kernel's own. 0 or -errno.
+int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms);
 // shutdown(SHUT_WR). 0 or -errno.
 int socket_shutdown(int fd);
 // Bytes that were sent and that the peer has not acknowledged (SIOCOUTQ); 0 when that can't be told.

@@ -16,6 +16,7 @@
 #define WORKERS_MAX       1024
 #define CONNECTIONS_MAX   10000000
 #define RATE_MAX          1000000
+#define BACKLOG_MAX       65535
 #define TICKET_KEYS_KEPT  60 // of the 64 there may be; some time for clocks and the next one
 #define WORKER_MEMORY_MIN (UINT64_C(1) << 20)
 
@@ -238,6 +239,20 @@ static void check_listener_name(struct builder *builder, size_t index, const str
     }
 }
 
+static void build_listener_tcp(struct builder *builder, const struct raw_tcp *raw, const struct node *section,
+                               struct config_listener *listener)
+{
+    listener->backlog = BACKLOG_MAX;
+    if (section != NULL && listener->address.socket.ss_family == AF_UNIX)
+        report_add(builder->report, node_where(section), "`tcp`: `%s` is not a TCP address; remove it",
+                   listener->address.text);
+    builder_tcp(builder, section, raw->keepalive, raw->user_timeout, &listener->tcp);
+    builder_number(builder, section, "backlog", raw->backlog, (struct number_range){1, BACKLOG_MAX, NULL},
+                   &listener->backlog);
+    builder_number(builder, section, "fast_open", raw->fast_open, (struct number_range){0, BACKLOG_MAX, NULL},
+                   &listener->fast_open);
+}
+
 static void build_listener(struct builder *builder, size_t index, const struct node *node)
 {
     const struct raw_listener *raw = &builder->input->raw->listeners[index];
@@ -251,6 +266,7 @@ static void build_listener(struct builder *builder, size_t index, const struct n
     build_tls(builder, &raw->tls, node_get(node, "tls"), &listener->tls);
     builder_number(builder, node_get(node, "limits"), "connections", raw->limits.connections,
                    (struct number_range){0, CONNECTIONS_MAX, NULL}, &listener->connections);
+    build_listener_tcp(builder, &raw->tcp, node_get(node, "tcp"), listener);
     listener->upstream = build_find_upstream(builder, raw->upstream, node_get(node, "upstream"));
 }
 

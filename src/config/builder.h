@@ -49,6 +49,10 @@ void builder_time(struct builder *builder, const struct node *section, const cha
 bool builder_size(struct builder *builder, const struct node *section, const char *key, const char *text,
                   uint64_t *size);
 
+// `keepalive` and `user_timeout` of a `tcp` section.
+void builder_tcp(struct builder *builder, const struct node *section, const char *keepalive,
+                 const char *user_timeout, struct config_tcp *tcp);
+
 // ---- the parts ----
 
 // build_upstream.c. The upstreams come first: a listener names one of them.

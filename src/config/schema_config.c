@@ -107,11 +107,20 @@ static const cyaml_schema_field_t listener_limits_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t listener_tcp_fields[] = {
+    TEXT_FIELD("keepalive", OPTIONAL, struct raw_tcp, keepalive),
+    TEXT_FIELD("user_timeout", OPTIONAL, struct raw_tcp, user_timeout),
+    TEXT_FIELD("backlog", OPTIONAL, struct raw_tcp, backlog),
+    TEXT_FIELD("fast_open", OPTIONAL, struct raw_tcp, fast_open),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t listener_fields[] = {
     NAME_FIELD("name", OPTIONAL, struct raw_listener, name),
     TEXT_FIELD("address", REQUIRED, struct raw_listener, address),
     CYAML_FIELD_MAPPING("tls", REQUIRED, struct raw_listener, tls, tls_fields),
     CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_listener, limits, listener_limits_fields),
+    CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_listener, tcp, listener_tcp_fields),
     NAME_FIELD("upstream", REQUIRED, struct raw_listener, upstream),
     CYAML_FIELD_END,
 };
@@ -127,9 +136,16 @@ static const cyaml_schema_value_t server_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_server, server_fields),
 };
 
+static const cyaml_schema_field_t upstream_tcp_fields[] = {
+    TEXT_FIELD("keepalive", OPTIONAL, struct raw_tcp, keepalive),
+    TEXT_FIELD("user_timeout", OPTIONAL, struct raw_tcp, user_timeout),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t upstream_fields[] = {
     NAME_FIELD("name", REQUIRED, struct raw_upstream, name),
     ENUM_FIELD("balance", OPTIONAL, struct raw_upstream, balance, balance_words),
+    CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_upstream, tcp, upstream_tcp_fields),
     LIST_FIELD("servers", REQUIRED, struct raw_upstream, servers, &server_value, 1, LIST_MAX),
     CYAML_FIELD_END,
 };

@@ -61,11 +61,19 @@ struct raw_listener_limits {
     char *connections;
 };
 
+struct raw_tcp {
+    char *keepalive;
+    char *user_timeout;
+    char *backlog;   // of listeners alone
+    char *fast_open; // likewise
+};
+
 struct raw_listener {
     char *name;
     char *address;
     struct raw_tls tls;
     struct raw_listener_limits limits;
+    struct raw_tcp tcp;
     char *upstream;
 };
 
@@ -75,6 +83,7 @@ struct raw_server {
 
 struct raw_upstream {
     char *name;
+    struct raw_tcp tcp;
     int *balance; // it has one value so far, so nobody asks
     struct raw_server *servers;
     unsigned servers_count;

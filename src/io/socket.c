@@ -35,6 +35,34 @@ void socket_prepare(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+#define KEEPALIVE_PROBES 3 // without an answer; they take as long together as the silence before them
+
+static int set(int fd, int level, int option, unsigned value)
+{
+    int number = (int)value;
+
+    return setsockopt(fd, level, option, &number, sizeof(number)) < 0 ? -errno : 0;
+}
+
+int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms)
+{
+    unsigned each_s = keepalive_s / KEEPALIVE_PROBES;
+    int error = 0;
+
+    if (keepalive_s > 0) {
+        error = set(fd, IPPROTO_TCP, TCP_KEEPIDLE, keepalive_s);
+        if (error == 0)
+            error = set(fd, IPPROTO_TCP, TCP_KEEPINTVL, each_s > 0 ? each_s : 1);
+        if (error == 0)
+            error = set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+        if (error == 0)
+            error = set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    }
+    if (error == 0 && user_timeout_ms > 0)
+        error = set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms);
+    return error;
+}
+
 int socket_shutdown(int fd)
 {
     return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;

@@ -7,9 +7,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "ringbolt/clock.h"
 
+#define PLACES_EACH      4 // for each connection that there may be: a quarter is used at most
 #define PLACES_LOOKED_AT 8 // where a network may stand: the place that its key names, and those behind it
 
 // How many came in this second and in the one before: second, before, now, packed so that others read what belongs together.
@@ -65,19 +67,19 @@ static uint64_t second_of(uint64_t now_ns)
     return (now_ns / CLOCK_NS_PER_S) & UINT32_MAX;
 }
 
-static void window_count(window *window, uint64_t now_ns)
+static void window_count(window *counted, uint64_t now_ns)
 {
-    uint64_t value = advance(atomic_load_explicit(window, memory_order_relaxed), second_of(now_ns));
+    uint64_t value = advance(atomic_load_explicit(counted, memory_order_relaxed), second_of(now_ns));
 
     if ((value & WINDOW_COUNT_MAX) < WINDOW_COUNT_MAX)
         value++;
-    atomic_store_explicit(window, value, memory_order_relaxed);
+    atomic_store_explicit(counted, value, memory_order_relaxed);
 }
 
 // How many came in the last second, in thousandths: all of this second's, and of the one before as much as still lies within.
-static uint64_t window_estimate(const window *window, uint64_t now_ns)
+static uint64_t window_estimate(const window *counted, uint64_t now_ns)
 {
-    uint64_t value = advance(atomic_load_explicit(window, memory_order_relaxed), second_of(now_ns));
+    uint64_t value = advance(atomic_load_explicit(counted, memory_order_relaxed), second_of(now_ns));
     uint64_t before = value >> WINDOW_COUNT_BITS & WINDOW_COUNT_MAX;
     uint64_t gone = now_ns % CLOCK_NS_PER_S / (CLOCK_NS_PER_S / 1000);
 
@@ -100,6 +102,14 @@ static uint32_t power_of_two_from(uint32_t least)
     return power;
 }
 
+// To whole pages: none is two workers', and each can be taken out by itself.
+static size_t round_up(size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    return (size + page - 1) / page * page;
+}
+
 static void lay_out(struct admission *admission, unsigned worker)
 {
     uint8_t *begin = admission->shared + worker * admission->part_size;
@@ -120,9 +130,9 @@ struct admission *admission_create(const struct config *config)
     admission->config = config;
     admission->counts_clients = config->limits.connections_per_client > 0 ||
                                 config->limits.handshakes_per_second_per_client > 0;
-    admission->mask = power_of_two_from(config->limits.connections * 2) - 1;
+    admission->mask = power_of_two_from(config->limits.connections * PLACES_EACH) - 1;
     admission->part_size = places_size(admission) + sizeof(window) + listeners;
-    admission->part_size = (admission->part_size + 63) / 64 * 64; // a cache line is one worker's
+    admission->part_size = round_up(admission->part_size);
     admission->shared_size = admission->part_size * config->workers;
     if (getrandom(admission->seed, sizeof(admission->seed), 0) != sizeof(admission->seed))
         goto fail;
@@ -149,7 +159,11 @@ void admission_destroy(struct admission *admission)
 
 void admission_forget(struct admission *admission, unsigned worker)
 {
-    memset(admission->shared + worker * admission->part_size, 0, admission->part_size);
+    uint8_t *part = admission->shared + worker * admission->part_size;
+
+    // To write zeros would take memory for every place; to punch a hole gives it back.
+    if (madvise(part, admission->part_size, MADV_REMOVE) < 0)
+        memset(part, 0, admission->part_size);
 }
 
 // ---- listeners ----

@@ -134,7 +134,6 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     endpoint_init(&connection->server, -1, false);
     flow_init(&connection->up, connection, &connection->client, &connection->server);
     flow_init(&connection->down, connection, &connection->server, &connection->client);
-    socket_prepare(fd);
     socket_address_text(peer, connection->peer, sizeof(connection->peer));
     list_push_back(&proxy->connections, &connection->node);
     proxy->connection_count++;

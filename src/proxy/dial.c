@@ -26,6 +26,16 @@ static void refused(struct connection *connection, int error)
     connection->server.fd = -1;
 }
 
+static void prepare(struct connection *connection, int fd)
+{
+    const struct config_tcp *tcp = &upstream_of(connection)->tcp;
+    int error = socket_tune(fd, tcp->keepalive_s, tcp->user_timeout_ms);
+
+    socket_prepare(fd);
+    if (error < 0) // it can only be a kernel without the option, and is no reason to serve nobody
+        log_debug("the kernel refuses a TCP option", log_integer("id", connection->id), log_errno(error));
+}
+
 // Starts to connect to the server at hand. False when it could not even be tried.
 static bool try_server(struct connection *connection, const struct config_server *server)
 {
@@ -38,7 +48,7 @@ static bool try_server(struct connection *connection, const struct config_server
         return false;
     }
     if (server->address.socket.ss_family != AF_UNIX)
-        socket_prepare(fd);
+        prepare(connection, fd);
     connection->server.fd = fd;
     connection->server.receive_op.handler = on_connected;
     ring_connect(proxy->ring, &connection->server.receive_op, fd,

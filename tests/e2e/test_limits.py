@@ -25,12 +25,14 @@ def echo(client, text=b"hello"):
 
 def is_refused(dial, listener):
     """Reset before any TLS."""
-    client = dial(listener, handshake=False)
     try:
-        client.hello()
-        return client.stream_end() == "reset"
+        client = dial(listener, handshake=False)
+        client.send(client.hello())
+        event = client.event()
     except ConnectionError:
         return True
+    assert event[0] in ("reset", "handshake"), event
+    return event[0] == "reset"
 
 
 def refusals(stage):
@@ -59,7 +61,10 @@ def test_connections_of_a_client(start, actor, dial):
 def test_other_networks_are_not_counted_with_it(start, actor, dial):
     """127.0.0.1 and 127.0.0.2 are two clients, or one when a network is as large."""
     def come(stage, host):
-        sock = socket.create_connection(stage["app"].address, ringbolt.WAIT, (host, 0))
+        try:
+            sock = socket.create_connection(stage["app"].address, ringbolt.WAIT, (host, 0))
+        except ConnectionResetError:
+            return True
         return is_refused(dial, types.SimpleNamespace(stage=stage, address=sock))
 
     for bits, refused in (32, False), (24, True):
@@ -107,7 +112,7 @@ def test_connections_of_a_listener(start, actor, dial):
                   config={"workers": 1})
     clients = [echoing(dial, stage["app"]) for _ in range(2)]
     waiting = dial(stage["app"], handshake=False)
-    waiting.hello()
+    waiting.send(waiting.hello())
     line = stage.proxy.wait_for_log(lambda e: "listener's limits.connections" in e["message"])
     assert line["listener"] == "app" and line["limit"] == 2
     for _ in range(3):
@@ -148,3 +153,25 @@ def test_unix_sockets_are_no_client(start, actor, certificates, work, limits):
             received += client.recv(5)
         assert received == b"hello"
         client.close()
+
+
+# ---- the kernel's timers
+
+def timers(column, port):
+    """The timers that run for TCP connections with this port (column 1: ours, 2: the peer's), /proc/net/tcp: 0 none, 2 keepalive."""
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    return {row[5].split(":")[0] for row in rows if row[3] == "01" and int(row[column].split(":")[1], 16) == port}
+
+
+@pytest.mark.parametrize("front, back", [(False, False), (True, False), (False, True)])
+def test_keepalive(start, actor, dial, front, back):
+    tcp = {"tcp": {"keepalive": "1h"}}
+    upstream = {"name": "app", "servers": [{"address": actor.address}], **(tcp if back else {})}
+    stage = start({"app": [actor.address]}, listener={"app": tcp if front else {}}, config={"upstreams": [upstream]})
+    client = echoing(dial, stage["app"])
+    server = int(actor.address.rpartition(":")[2])
+    ringbolt.wait_until(lambda: timers(1, stage["app"].number) == {"02" if front else "00"}, "nothing is being sent to the client")
+    found = timers(2, server)
+    assert ("02" in found) == back, found
+    echo(client)

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,6 +274,11 @@ int socket_accept(int fd)
         }
     }
     return -EAGAIN;
+}
+
+int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms)
+{
+    return 0;
 }
 
 void socket_prepare(int fd)
