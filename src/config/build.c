@@ -16,6 +16,8 @@
 #define WORKERS_MAX       1024
 #define CONNECTIONS_MAX   10000000
 #define TICKET_KEYS_KEPT  60 // of the 64 there may be; some time for clocks and the next one
+#define CLIENT_HELLO_MIN  1024
+#define CLIENT_HELLO_MAX  65536
 #define WORKER_MEMORY_MIN (UINT64_C(1) << 20)
 
 static const struct time_range any_time = {"0s", "365d"};
@@ -49,6 +51,10 @@ static void build_limits(struct builder *builder)
 
     builder_number(builder, section, "connections", raw->connections,
                    (struct number_range){1, CONNECTIONS_MAX, NULL}, &config->limits.connections);
+    if (builder_size(builder, section, "client_hello", raw->client_hello, &config->limits.client_hello) &&
+        (config->limits.client_hello < CLIENT_HELLO_MIN || config->limits.client_hello > CLIENT_HELLO_MAX))
+        report_add(builder->report, node_where(node_get(section, "client_hello")),
+                   "`client_hello` cannot be %s; write a size from `1k` to `64k`", raw->client_hello);
     if (!builder_size(builder, section, "memory", raw->memory, &config->limits.memory)) {
         // The default must do for every machine: what `auto` workers need is never an error.
         if (config->limits.memory < least)
@@ -228,8 +234,8 @@ static void build_listener(struct builder *builder, size_t index, const struct n
     listener->name = memory_copy(raw->name != NULL ? raw->name : raw->address);
     check_listener_name(builder, index, node);
     build_listener_address(builder, listener, raw->address, node);
-    build_tls(builder, &raw->tls, node_get(node, "tls"), &listener->tls);
-    listener->upstream = build_find_upstream(builder, raw->upstream, node_get(node, "upstream"));
+    build_routes(builder, raw, node, listener);
+    build_tls(builder, &raw->tls, node_get(node, "tls"), !listener->never_terminates, &listener->tls);
 }
 
 struct config *build_config(const struct build_input *input, struct report *report)
@@ -243,7 +249,7 @@ struct config *build_config(const struct build_input *input, struct report *repo
         .shutdown_timeout_ns = 30 * CLOCK_NS_PER_S,
         .log = {.level = LOG_INFO, .format = LOG_TEXT, .access = true},
         .ktls = {.transmit = CONFIG_KTLS_AUTO, .receive = CONFIG_KTLS_AUTO},
-        .limits = {.connections = 100000, .memory = UINT64_C(256) << 20},
+        .limits = {.connections = 100000, .client_hello = 16384, .memory = UINT64_C(256) << 20},
         .timeouts = {.handshake_ns = 10 * CLOCK_NS_PER_S,
                      .connect_ns = 5 * CLOCK_NS_PER_S,
                      .idle_ns = 300 * CLOCK_NS_PER_S,

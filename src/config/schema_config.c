@@ -102,11 +102,25 @@ static const cyaml_schema_field_t tls_fields[] = {
     CYAML_FIELD_END,
 };
 
+// Which of the last three there is, is for the builder to say.
+static const cyaml_schema_field_t route_fields[] = {
+    LIST_FIELD("sni", OPTIONAL, struct raw_route, sni, &text_value, 1, NAMES_MAX),
+    LIST_FIELD("alpn", OPTIONAL, struct raw_route, alpn, &alpn_value, 1, ALPN_MAX),
+    NAME_FIELD("upstream", OPTIONAL, struct raw_route, upstream),
+    NAME_FIELD("passthrough", OPTIONAL, struct raw_route, passthrough),
+    ENUM_FIELD("reject", OPTIONAL, struct raw_route, reject, switch_words),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t route_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_route, route_fields),
+};
+
 static const cyaml_schema_field_t listener_fields[] = {
     NAME_FIELD("name", OPTIONAL, struct raw_listener, name),
     TEXT_FIELD("address", REQUIRED, struct raw_listener, address),
     CYAML_FIELD_MAPPING("tls", REQUIRED, struct raw_listener, tls, tls_fields),
-    NAME_FIELD("upstream", REQUIRED, struct raw_listener, upstream),
+    LIST_FIELD("routes", OPTIONAL, struct raw_listener, routes, &route_value, 1, LIST_MAX),
+    NAME_FIELD("upstream", OPTIONAL, struct raw_listener, upstream), // the builder says where it is missing
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t listener_value = {
@@ -147,6 +161,7 @@ static const cyaml_schema_field_t ktls_fields[] = {
 
 static const cyaml_schema_field_t limits_fields[] = {
     TEXT_FIELD("connections", OPTIONAL, struct raw_limits, connections),
+    TEXT_FIELD("client_hello", OPTIONAL, struct raw_limits, client_hello),
     TEXT_FIELD("memory", OPTIONAL, struct raw_limits, memory),
     CYAML_FIELD_END,
 };
@@ -195,7 +210,6 @@ static const struct schema_reserved reserved[] = {
     {limits_fields, "handshakes_per_second", NULL},
     {limits_fields, "connections_per_client", NULL},
     {listener_fields, "proxy_protocol", NULL},
-    {listener_fields, "routes", NULL},
     {listener_fields, "redirect", NULL},
     {upstream_fields, "proxy_protocol", NULL},
     {upstream_fields, "health", NULL},

@@ -57,10 +57,22 @@ struct raw_tls {
     char *keylog;
 };
 
+struct raw_route {
+    char **sni;
+    unsigned sni_count;
+    char **alpn;
+    unsigned alpn_count;
+    char *upstream;
+    char *passthrough;
+    int *reject;
+};
+
 struct raw_listener {
     char *name;
     char *address;
     struct raw_tls tls;
+    struct raw_route *routes;
+    unsigned routes_count;
     char *upstream;
 };
 
@@ -89,6 +101,7 @@ struct raw_ktls {
 
 struct raw_limits {
     char *connections;
+    char *client_hello;
     char *memory;
 };
 

@@ -182,6 +182,7 @@ static void setup(struct run *run)
         .connections_changed = changed,
         .connection_started = nothing,
         .handshake_failed = nothing,
+        .connection_rejected = nothing,
     };
     run->proxy = proxy_create(&setup, world_now_ns());
     proxy_start(run->proxy);
