@@ -132,7 +132,7 @@ class World:
             one.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def world(work, certificates, nginx):
     made = World(work, certificates, nginx)
     yield made
@@ -170,7 +170,7 @@ PROTOCOLS = [{"sni": "h.example", "alpn": "h2", "upstream": "h2c"}, {"sni": "h.e
              {"sni": "p.example", "alpn": ["own", "other"], "upstream": "a"}]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fronts(work, certificates, world):
     """`routed` with everything; `strict` without an upstream of its own; `apart` without passthrough."""
     tls = {"certificates": [dict(zip(("chain", "key"), world.front))], "alpn": ["http/1.1"]}
