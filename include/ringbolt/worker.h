@@ -38,7 +38,8 @@ struct worker_counters {
     _Atomic uint64_t connections_total;
     _Atomic uint64_t handshakes_failed;
     _Atomic uint64_t clients_refused; // by a limit for one client
-    char padding[32]; // a cache line each: nobody shares one
+    _Atomic uint64_t connections_rejected; // by routes
+    char padding[24]; // a cache line each: nobody shares one
 };
 
 struct worker_setup {

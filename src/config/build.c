@@ -18,6 +18,8 @@
 #define RATE_MAX          1000000
 #define BACKLOG_MAX       65535
 #define TICKET_KEYS_KEPT  60 // of the 64 there may be; some time for clocks and the next one
+#define CLIENT_HELLO_MIN  1024
+#define CLIENT_HELLO_MAX  65536
 #define WORKER_MEMORY_MIN (UINT64_C(1) << 20)
 
 static const struct time_range any_time = {"0s", "365d"};
@@ -70,6 +72,10 @@ static void build_limits(struct builder *builder)
     builder_number(builder, section, "connections", raw->connections,
                    (struct number_range){1, CONNECTIONS_MAX, NULL}, &config->limits.connections);
     build_client_limits(builder, raw, section);
+    if (builder_size(builder, section, "client_hello", raw->client_hello, &config->limits.client_hello) &&
+        (config->limits.client_hello < CLIENT_HELLO_MIN || config->limits.client_hello > CLIENT_HELLO_MAX))
+        report_add(builder->report, node_where(node_get(section, "client_hello")),
+                   "`client_hello` cannot be %s; write a size from `1k` to `64k`", raw->client_hello);
     if (!builder_size(builder, section, "memory", raw->memory, &config->limits.memory)) {
         // The default must do for every machine: what `auto` workers need is never an error.
         if (config->limits.memory < least)
@@ -263,11 +269,11 @@ static void build_listener(struct builder *builder, size_t index, const struct n
     listener->name = memory_copy(raw->name != NULL ? raw->name : raw->address);
     check_listener_name(builder, index, node);
     build_listener_address(builder, listener, raw->address, node);
-    build_tls(builder, &raw->tls, node_get(node, "tls"), &listener->tls);
     builder_number(builder, node_get(node, "limits"), "connections", raw->limits.connections,
                    (struct number_range){0, CONNECTIONS_MAX, NULL}, &listener->connections);
     build_listener_tcp(builder, &raw->tcp, node_get(node, "tcp"), listener);
-    listener->upstream = build_find_upstream(builder, raw->upstream, node_get(node, "upstream"));
+    build_routes(builder, raw, node, listener);
+    build_tls(builder, &raw->tls, node_get(node, "tls"), !listener->never_terminates, &listener->tls);
 }
 
 struct config *build_config(const struct build_input *input, struct report *report)
@@ -282,6 +288,7 @@ struct config *build_config(const struct build_input *input, struct report *repo
         .log = {.level = LOG_INFO, .format = LOG_TEXT, .access = true},
         .ktls = {.transmit = CONFIG_KTLS_AUTO, .receive = CONFIG_KTLS_AUTO},
         .limits = {.connections = 100000,
+                   .client_hello = 16384,
                    .memory = UINT64_C(256) << 20,
                    .client_network = {.ipv4 = 32, .ipv6 = 64}},
         .timeouts = {.handshake_ns = 10 * CLOCK_NS_PER_S,

@@ -115,13 +115,27 @@ static const cyaml_schema_field_t listener_tcp_fields[] = {
     CYAML_FIELD_END,
 };
 
+// Which of the last three there is, is for the builder to say.
+static const cyaml_schema_field_t route_fields[] = {
+    LIST_FIELD("sni", OPTIONAL, struct raw_route, sni, &text_value, 1, NAMES_MAX),
+    LIST_FIELD("alpn", OPTIONAL, struct raw_route, alpn, &alpn_value, 1, ALPN_MAX),
+    NAME_FIELD("upstream", OPTIONAL, struct raw_route, upstream),
+    NAME_FIELD("passthrough", OPTIONAL, struct raw_route, passthrough),
+    ENUM_FIELD("reject", OPTIONAL, struct raw_route, reject, switch_words),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t route_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_route, route_fields),
+};
+
 static const cyaml_schema_field_t listener_fields[] = {
     NAME_FIELD("name", OPTIONAL, struct raw_listener, name),
     TEXT_FIELD("address", REQUIRED, struct raw_listener, address),
     CYAML_FIELD_MAPPING("tls", REQUIRED, struct raw_listener, tls, tls_fields),
     CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_listener, limits, listener_limits_fields),
     CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_listener, tcp, listener_tcp_fields),
-    NAME_FIELD("upstream", REQUIRED, struct raw_listener, upstream),
+    LIST_FIELD("routes", OPTIONAL, struct raw_listener, routes, &route_value, 1, LIST_MAX),
+    NAME_FIELD("upstream", OPTIONAL, struct raw_listener, upstream), // the builder says where it is missing
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t listener_value = {
@@ -175,6 +189,7 @@ static const cyaml_schema_field_t client_network_fields[] = {
 
 static const cyaml_schema_field_t limits_fields[] = {
     TEXT_FIELD("connections", OPTIONAL, struct raw_limits, connections),
+    TEXT_FIELD("client_hello", OPTIONAL, struct raw_limits, client_hello),
     TEXT_FIELD("memory", OPTIONAL, struct raw_limits, memory),
     TEXT_FIELD("handshakes_per_second", OPTIONAL, struct raw_limits, handshakes_per_second),
     TEXT_FIELD("connections_per_client", OPTIONAL, struct raw_limits, connections_per_client),
@@ -225,7 +240,6 @@ static const cyaml_schema_value_t config_value = {
 static const struct schema_reserved reserved[] = {
     {admin_fields, "http", NULL},
     {listener_fields, "proxy_protocol", NULL},
-    {listener_fields, "routes", NULL},
     {listener_fields, "redirect", NULL},
     {upstream_fields, "proxy_protocol", NULL},
     {upstream_fields, "health", NULL},

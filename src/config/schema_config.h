@@ -68,12 +68,24 @@ struct raw_tcp {
     char *fast_open; // likewise
 };
 
+struct raw_route {
+    char **sni;
+    unsigned sni_count;
+    char **alpn;
+    unsigned alpn_count;
+    char *upstream;
+    char *passthrough;
+    int *reject;
+};
+
 struct raw_listener {
     char *name;
     char *address;
     struct raw_tls tls;
     struct raw_listener_limits limits;
     struct raw_tcp tcp;
+    struct raw_route *routes;
+    unsigned routes_count;
     char *upstream;
 };
 
@@ -108,6 +120,7 @@ struct raw_client_network {
 
 struct raw_limits {
     char *connections;
+    char *client_hello;
     char *memory;
     char *handshakes_per_second;
     char *connections_per_client;

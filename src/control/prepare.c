@@ -72,7 +72,9 @@ int control_check(const struct config *config, struct report *report)
 static bool is_development(const struct config *config)
 {
     for (size_t i = 0; i < config->listener_count; i++) {
-        if (config->listeners[i].tls.certificate_count == 0 && !config->listeners[i].tls.certificate_dir)
+        const struct config_listener *listener = &config->listeners[i];
+
+        if (listener->tls.certificate_count == 0 && !listener->tls.certificate_dir && !listener->never_terminates)
             return true;
     }
     return false;

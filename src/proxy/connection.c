@@ -126,6 +126,7 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     connection->proxy = proxy;
     connection->listener = listener->config;
     connection->place = place;
+    connection->upstream = listener->config->upstream;
     connection->id = proxy->next_id++;
     connection->alert = ALERT_NONE;
     connection->accepted_ns = connection->active_ns = proxy->now_ns;
@@ -186,6 +187,10 @@ static bool is_offload_denied(const struct connection *connection)
 
 static void enter_offload(struct connection *connection)
 {
+    if (connection->is_passed) { // there are no keys here
+        connection_enter(connection, CONNECTION_RELAY);
+        return;
+    }
     connection->client.can_rekey = connection->proxy->setup.probe->rekey;
     plan_offload(connection, RECORD_TRANSMIT);
     plan_offload(connection, RECORD_RECEIVE);
@@ -444,7 +449,7 @@ void connection_end(struct connection *connection, enum connection_end end, enum
     if (connection->end != END_NONE)
         return;
     connection->end = (uint8_t)end;
-    if (alert != ALERT_NONE)
+    if (alert != ALERT_NONE && !connection->is_passed)
         connection->alert = (uint8_t)alert;
     if (detail)
         connection->detail = detail;
@@ -649,6 +654,7 @@ bool connection_reap(struct connection *connection)
     flow_finish(&connection->down);
     buffer_give(proxy->pool, connection->leftover);
     engine_destroy(connection->engine);
+    peek_finish(connection);
     endpoint_finish(&connection->client);
     endpoint_finish(&connection->server);
     shared_text_give(connection->names.sni);

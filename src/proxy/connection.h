@@ -36,6 +36,7 @@ enum connection_end {
     END_SERVER_UNREACHABLE,
     END_HANDSHAKE_FAILED,
     END_HANDSHAKE_TIMEOUT,
+    END_REJECTED,
     END_IDLE_TIMEOUT,
     END_HALF_CLOSED_TIMEOUT,
     END_PROTOCOL_ERROR,
@@ -64,12 +65,15 @@ struct connection {
     struct list node; // on proxy->connections
     struct proxy *proxy;
     const struct config_listener *listener;
+    const struct config_route *route; // what its ClientHello chose; NULL: none, or not yet
+    size_t upstream;                  // where it goes: the listener's (CONFIG_NO_UPSTREAM: none), or its route's
     uint64_t id;
     uint8_t state;
     uint8_t end;
     uint8_t alert;   // the alert that ended it, sent or received; ALERT_NONE
     bool is_resting; // its endpoints gave back what the idle don't need
     bool is_half_closed;
+    bool is_passed; // TLS goes through untouched: both endpoints are plain
     bool is_server_lost; // it took no more: its end of file is no orderly end
     const char *detail;  // static words for the log, NULL: none
     char *detail_owned;  // words of the engine
@@ -85,13 +89,14 @@ struct connection {
     bool is_client_drained;
     uint32_t discarded; // DRAIN: bytes dropped
     uint64_t accepted_ns;
-    uint64_t handshaken_ns; // 0: not yet
+    uint64_t handshaken_ns; // 0: not yet. Of one that is passed through: its ClientHello was whole
     uint64_t connected_ns;
     uint64_t active_ns;  // the last time that a byte moved
     uint64_t retired_ns; // when it ends because its certificate is retired; 0: that isn't so
     struct connection_names names;
     // HELLO and DIAL only
-    struct engine *engine;
+    struct peek *peek;     // before there is an engine, while the ClientHello comes; NULL: not needed
+    struct engine *engine; // NULL also of one that is passed through
     struct buffer *leftover; // bytes behind the handshake
     bool is_hello_done;      // nothing of the handshake is left to send
     unsigned dialled;        // servers tried
@@ -191,6 +196,17 @@ void handshake_start(struct connection *connection, struct tls_context *context)
 void handshake_retry(struct connection *connection);  // there are buffers again
 void handshake_go_on(struct connection *connection);  // it is its turn: its connection was on proxy->hellos
 void handshake_finish(struct connection *connection); // the engine goes
+
+// ---- peek.c: HELLO, where streams may be passed through ----
+enum peek_verdict {
+    PEEK_WANTS_INPUT, // the buffer was given back
+    PEEK_PASSES,      // route, upstream and name are set; the buffer holds all that came, and is the server's
+    PEEK_TERMINATES,  // the buffer holds all that came, and is the engine's
+    PEEK_NO_MEMORY,   // the buffer was given back
+};
+// Looks at what came from the client: *buffer, with one piece, and what came before.
+enum peek_verdict peek_take(struct connection *connection, struct buffer **buffer);
+void peek_finish(struct connection *connection);
 
 // ---- dial.c: DIAL ----
 void dial_start(struct connection *connection);

@@ -13,7 +13,7 @@ static void try_next(struct connection *connection);
 
 static const struct config_upstream *upstream_of(const struct connection *connection)
 {
-    return &connection->proxy->setup.config->upstreams[connection->listener->upstream];
+    return &connection->proxy->setup.config->upstreams[connection->upstream];
 }
 
 static void on_connected(struct ring_op *op, const struct ring_completion *completion);
@@ -60,7 +60,7 @@ static bool try_server(struct connection *connection, const struct config_server
 static void try_next(struct connection *connection)
 {
     const struct config_upstream *upstream = upstream_of(connection);
-    unsigned *turn = &connection->proxy->next_server[connection->listener->upstream];
+    unsigned *turn = &connection->proxy->next_server[connection->upstream];
 
     while (connection->dialled < upstream->server_count) {
         const struct config_server *server = &upstream->servers[*turn % upstream->server_count];

@@ -194,6 +194,7 @@ static void setup(struct run *run)
         .connection_started = nothing,
         .handshake_failed = nothing,
         .client_refused = refused,
+        .connection_rejected = nothing,
     };
     run->proxy = proxy_create(&setup, world_now_ns());
     proxy_start(run->proxy);
