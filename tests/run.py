@@ -21,6 +21,7 @@ import xml.etree.ElementTree as tree
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 IS_CI = os.environ.get("CI", "") not in ("", "0", "false")
 STEP_SECONDS_MAX = 20 * 60
+INTERRUPTED_SECONDS = 20
 
 
 class Tally:
@@ -72,7 +73,6 @@ class Runner:
     def __init__(self, tally, folder):
         self.tally, self.folder = tally, folder
         self.lock = threading.Lock()
-        self.groups = set()
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -88,15 +88,16 @@ class Runner:
         with open(log, "w") as output:
             process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                                        env={**os.environ, **(environment or {})}, start_new_session=True)
-            self.groups.add(process.pid)
             try:
                 status = process.wait(timeout=STEP_SECONDS_MAX)
             except subprocess.TimeoutExpired:
                 status = "not in time"
                 self.end_group(process.pid)
                 process.wait()
+            except BaseException:  # a signal to this program alone
+                self.interrupt(process)
+                raise
         left = self.end_group(process.pid)
-        self.groups.discard(process.pid)
         failed_before = self.tally.failed
         counted = self.tally.add_file(name, junit) if junit else True
         good = status == 0 and not left
@@ -110,6 +111,16 @@ class Runner:
             with open(log, errors="replace") as output:
                 self.say("".join(f"    {line}" for line in output.readlines()[-show:]))
         return good
+
+    def interrupt(self, process):
+        """What a terminal's Ctrl-C does, and a moment to tidy up."""
+        try:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(timeout=INTERRUPTED_SECONDS)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            pass
+        self.end_group(process.pid)
+        process.wait()
 
     @staticmethod
     def end_group(group):
@@ -186,6 +197,8 @@ def main():
     parser.add_argument("--quick", action="store_true", help="without the sanitizer build")
     parser.add_argument("--full", action="store_true", help="with the newer guest kernel (fetches its Debian package)")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGHUP, lambda number, _: sys.exit(128 + number))
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="ringbolt-test-") as folder:
         run = Runner(tally, folder)
@@ -214,4 +227,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -97,11 +97,50 @@ struct config_tls {
     struct config_where where;
 };
 
+// What the kernel does on its own about a peer that is silent. 0, the default: nothing.
+struct config_tcp {
+    unsigned keepalive_s;   // it is asked after so long without a byte, and lost after twice that; 0, or 1 to 32,767
+    unsigned user_timeout_ms; // it is lost when what was sent isn't acknowledged for so long; 0, or 1 ms to 24 h
+};
+
+#define CONFIG_NO_UPSTREAM SIZE_MAX
+
+enum config_way {
+    CONFIG_WAY_UPSTREAM,    // TLS ends here, and the plaintext goes to the upstream
+    CONFIG_WAY_PASSTHROUGH, // the TLS stream goes to the upstream as it is
+    CONFIG_WAY_REJECT,      // refused with an alert
+};
+
+// Where those clients go that ask for one of its names and offer one of its protocols.
+struct config_route {
+    enum config_way way;
+    size_t upstream;   // index into config.upstreams; CONFIG_NO_UPSTREAM with CONFIG_WAY_REJECT
+    char **alpn;       // protocols in our order of preference, each 1 to 255 bytes
+    size_t alpn_count; // 0: whatever the client offers
+    struct config_where where;
+};
+
+struct config_route_name {
+    char *name; // lower case: "a.example", "*.example"; "*": whoever names a host; "": everybody
+    size_t route;
+    struct config_where where;
+};
+
 struct config_listener {
     char *name;                    // default: the address as written
     struct config_address address; // port 0: the kernel chooses one
     struct config_tls tls;
-    size_t upstream; // index into config.upstreams
+    unsigned connections; // listeners[].limits.connections: at once, all workers together; 0, the default: no limit of its own
+    struct config_tcp tcp;
+    unsigned backlog;   // clients that wait to be accepted, for each worker; default 65,535: what net.core.somaxconn allows
+    unsigned fast_open; // clients that may wait with data before their TCP handshake is done; 0, the default: TCP Fast Open is off
+    struct config_route *routes; // the first one that is for a client takes it
+    size_t route_count;
+    struct config_route_name *route_names; // of all routes, by name and then by route; 1 or more of each
+    size_t route_name_count;
+    bool has_passthrough;  // one of the routes passes streams through
+    bool never_terminates; // every client is passed through or rejected: there may be no certificate
+    size_t upstream; // of clients that no route is for, index into config.upstreams; CONFIG_NO_UPSTREAM: they are rejected
     struct config_where where;
 };
 
@@ -137,6 +176,7 @@ struct config_upstream {
     } queue;
     struct config_server *servers;
     size_t server_count; // 1 or more, of which at least one has a weight
+    struct config_tcp tcp;
     struct config_where where;
 };
 
@@ -161,8 +201,17 @@ struct config {
     } ktls;
     struct {
         unsigned connections; // at once, all workers together; 1 to 10,000,000, default 100,000
+        uint64_t client_hello; // bytes of a ClientHello; 1 KiB to 64 KiB, default 16 KiB
         uint64_t memory;      // bytes of relay buffers, all workers together; at least 1 MiB for each worker,
                               // default 256 MiB or that, whichever is more
+        // Of all workers together, each 0 to 1,000,000; 0, the default: no limit.
+        unsigned handshakes_per_second; // connections that are accepted in a second; more wait
+        unsigned connections_per_client; // of one network at once; more are refused
+        unsigned handshakes_per_second_per_client; // likewise accepted in a second
+        struct {
+            unsigned ipv4; // bits of an address that name its network: 1 to 32, default 32
+            unsigned ipv6; // 1 to 128, default 64
+        } client_network;
     } limits;
     struct {
         uint64_t handshake_ns;   // default 10 s
@@ -238,6 +287,16 @@ int config_quick(const char *listen, const char *to, const char *chain, const ch
 
 // NULL is accepted.
 void config_destroy(struct config *config);
+
+// The first route of the listener that takes a client which asks for the host `sni` ("": none; case and a dot at the end don't
+// count) and offers the protocols in alpn[alpn_size] (RFC 7301 §3.1: each with its length in a byte ahead; a length that lies ends the
+// list). NULL: none does.
+const struct config_route *config_route_choose(const struct config_listener *listener, const char *sni,
+                                               const uint8_t *alpn, size_t alpn_size);
+// Whether a route is for the name, whatever protocols it wants.
+bool config_route_knows(const struct config_listener *listener, const char *sni);
+// The first of `ours` that is in offered[size], written as above; NULL: none is.
+const char *config_alpn_choose(char *const *ours, size_t count, const uint8_t *offered, size_t size);
 
 // Parses `HOST:PORT`, `[V6]:PORT`, `*:PORT` or `unix:/path` without looking a name up: HOST is a numeric
 // address, or `localhost` for 127.0.0.1. 0, or -EINVAL with *ret_why (static text) saying what is wrong and

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ringbolt/admission.h"
 #include "ringbolt/buffer.h"
 #include "ringbolt/config.h"
 #include "ringbolt/record.h"
@@ -24,14 +25,17 @@ struct proxy_setup {
     const int *listeners;            // as many listening sockets; stay the caller's
     struct ring *ring;
     struct buffer_pool *pool;
+    struct admission *admission;
     struct servers *servers; // shared with the other workers
-    unsigned worker;         // this one's number in it
+    unsigned worker;         // which part of both is ours
     // Told and asked by the proxy; `connections_elsewhere` gives what the other workers hold now, for limits.connections.
     void *owner;
     unsigned (*connections_elsewhere)(void *owner);
     void (*connections_changed)(void *owner, unsigned live);
     void (*connection_started)(void *owner);
     void (*handshake_failed)(void *owner);
+    void (*client_refused)(void *owner);
+    void (*connection_rejected)(void *owner); // by a route, or for want of one
 };
 
 // NULL when there is no memory. Everything in *setup must outlive it. now_ns is the monotonic clock.

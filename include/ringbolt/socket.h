@@ -9,8 +9,12 @@
 int socket_open(int family);
 // accept4(2), non-blocking. The descriptor or -errno; -EAGAIN: nobody waits.
 int socket_accept(int fd);
-// TCP_NODELAY on; a no-op on unix sockets. Never fails: what it can't set makes a connection slower, not wrong.
+// TCP_NODELAY on: what is relayed was written whole by its peer, and Nagle's algorithm would hold back the last piece of it. A no-op on
+// unix sockets. Never fails: what it can't set makes a connection slower, not wrong. What is set on a listening socket holds for
+// those that are accepted from it (net/ipv4/inet_connection_sock.c, inet_csk_clone_lock()).
 void socket_prepare(int fd);
+// Keepalive and user timeout, tcp(7); 0: the kernel's own. 0 or -errno.
+int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms);
 // shutdown(SHUT_WR). 0 or -errno.
 int socket_shutdown(int fd);
 // Bytes that were sent and that the peer has not acknowledged (SIOCOUTQ); 0 when that can't be told.
@@ -23,6 +27,8 @@ void socket_close(int fd, bool reset);
 // Reads into a scratch area, dropping what comes (records of kernel TLS of any type too): bytes dropped, 0 at end of
 // file, -errno; -EAGAIN: nothing there.
 int socket_discard(int fd);
-// "203.0.113.7:51234", "[2001:db8::1]:443", "unix:/path" or "unix" into text[size].
+// getpeername(2); AF_UNSPEC when that can't be told.
+void socket_peer(int fd, struct sockaddr_storage *ret);
+// "203.0.113.7:51234", "[2001:db8::1]:443", "unix" or "unknown" into text[size].
 #define SOCKET_TEXT_SIZE 128
-void socket_peer_text(int fd, char *text, size_t size);
+void socket_address_text(const struct sockaddr_storage *address, char *text, size_t size);

@@ -103,6 +103,11 @@ int engine_outcome(struct engine *engine, struct engine_outcome *ret);
 // Names known so far (sni), for the log line of a handshake that failed or timed out.
 const char *engine_sni(const struct engine *engine);
 
+// The route of the listener that the ClientHello chose; NULL: none, or it was not read yet. With ENGINE_DONE one that leads to an upstream.
+const struct config_route *engine_route(const struct engine *engine);
+// After ENGINE_FAILED: whether a route rejects this client, or there is none for it.
+bool engine_is_rejected(const struct engine *engine);
+
 // After ENGINE_FAILED: why, in words of a fixed kind ("no shared cipher", "plain HTTP on the TLS port", "client sent alert
 // certificate_unknown", …): what OpenSSL's reason says in lower case, or one of ours. Owned by the engine.
 const char *engine_failure(const struct engine *engine);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "ringbolt/admission.h"
 #include "ringbolt/config.h"
 #include "ringbolt/record.h"
 #include "ringbolt/servers.h"
@@ -37,7 +38,9 @@ struct worker_counters {
     _Atomic uint64_t connections_live; // now; the master zeroes it when the worker has died
     _Atomic uint64_t connections_total;
     _Atomic uint64_t handshakes_failed;
-    char padding[40]; // a cache line each: nobody shares one
+    _Atomic uint64_t clients_refused; // by a limit for one client
+    _Atomic uint64_t connections_rejected; // by routes
+    char padding[24]; // a cache line each: nobody shares one
 };
 
 struct worker_setup {
@@ -52,6 +55,7 @@ struct worker_setup {
     int channel;
     struct worker_counters *counters; // config->workers of them
     struct servers *servers;          // shared likewise
+    struct admission *admission;      // shared by all workers
     uid_t uid;                        // whom to become; (uid_t)-1: stay who we are
     gid_t gid;
 };

@@ -27,6 +27,28 @@ static void print_certificates(const struct config_tls *tls)
         printf(", strict sni");
 }
 
+static void print_route(const struct config *config, const struct config_listener *listener, size_t index)
+{
+    static const char *const ways[] = {
+        [CONFIG_WAY_UPSTREAM] = "to upstream ",
+        [CONFIG_WAY_PASSTHROUGH] = "passed through to upstream ",
+        [CONFIG_WAY_REJECT] = "rejected",
+    };
+    const struct config_route *route = &listener->routes[index];
+
+    printf("    route %zu:", index + 1);
+    for (size_t i = 0; i < listener->route_name_count; i++) {
+        const struct config_route_name *name = &listener->route_names[i];
+
+        if (name->route == index)
+            printf(" %s", name->name[0] != '\0' ? name->name : "every client");
+    }
+    for (size_t i = 0; i < route->alpn_count; i++)
+        printf("%s%s", i == 0 ? ", alpn " : " ", route->alpn[i]);
+    printf(", %s%s\n", ways[route->way],
+           route->way == CONFIG_WAY_REJECT ? "" : config->upstreams[route->upstream].name);
+}
+
 static void print_listener(const struct config *config, const struct config_listener *listener)
 {
     const struct config_tls *tls = &listener->tls;
@@ -44,7 +66,11 @@ static void print_listener(const struct config *config, const struct config_list
         printf(" with revocation lists");
     if (tls->ocsp.fetch)
         printf(", ocsp fetched");
-    printf(", to upstream %s\n", config->upstreams[listener->upstream].name);
+    if (listener->upstream != CONFIG_NO_UPSTREAM)
+        printf(", to upstream %s", config->upstreams[listener->upstream].name);
+    printf("\n");
+    for (size_t i = 0; i < listener->route_count; i++)
+        print_route(config, listener, i);
 }
 
 static void print_upstream(const struct config_upstream *upstream)

@@ -15,7 +15,11 @@
 #define HOUR_NS           (3600 * CLOCK_NS_PER_S)
 #define WORKERS_MAX       1024
 #define CONNECTIONS_MAX   10000000
+#define RATE_MAX          1000000
+#define BACKLOG_MAX       65535
 #define TICKET_KEYS_KEPT  60 // of the 64 there may be; some time for clocks and the next one
+#define CLIENT_HELLO_MIN  1024
+#define CLIENT_HELLO_MAX  65536
 #define WORKER_MEMORY_MIN (UINT64_C(1) << 20)
 
 static const struct time_range any_time = {"0s", "365d"};
@@ -40,6 +44,24 @@ static unsigned cpu_count(void)
     return count > WORKERS_MAX ? WORKERS_MAX : (unsigned)count;
 }
 
+static void build_client_limits(struct builder *builder, const struct raw_limits *raw, const struct node *section)
+{
+    const struct number_range some = {0, RATE_MAX, NULL};
+    const struct node *network = node_get(section, "client_network");
+    struct config *config = builder->config;
+
+    builder_number(builder, section, "handshakes_per_second", raw->handshakes_per_second, some,
+                   &config->limits.handshakes_per_second);
+    builder_number(builder, section, "connections_per_client", raw->connections_per_client, some,
+                   &config->limits.connections_per_client);
+    builder_number(builder, section, "handshakes_per_second_per_client", raw->handshakes_per_second_per_client,
+                   some, &config->limits.handshakes_per_second_per_client);
+    builder_number(builder, network, "ipv4", raw->client_network.ipv4, (struct number_range){1, 32, NULL},
+                   &config->limits.client_network.ipv4);
+    builder_number(builder, network, "ipv6", raw->client_network.ipv6, (struct number_range){1, 128, NULL},
+                   &config->limits.client_network.ipv6);
+}
+
 static void build_limits(struct builder *builder)
 {
     const struct raw_limits *raw = &builder->input->raw->limits;
@@ -49,6 +71,11 @@ static void build_limits(struct builder *builder)
 
     builder_number(builder, section, "connections", raw->connections,
                    (struct number_range){1, CONNECTIONS_MAX, NULL}, &config->limits.connections);
+    build_client_limits(builder, raw, section);
+    if (builder_size(builder, section, "client_hello", raw->client_hello, &config->limits.client_hello) &&
+        (config->limits.client_hello < CLIENT_HELLO_MIN || config->limits.client_hello > CLIENT_HELLO_MAX))
+        report_add(builder->report, node_where(node_get(section, "client_hello")),
+                   "`client_hello` cannot be %s; write a size from `1k` to `64k`", raw->client_hello);
     if (!builder_size(builder, section, "memory", raw->memory, &config->limits.memory)) {
         // The default must do for every machine: what `auto` workers need is never an error.
         if (config->limits.memory < least)
@@ -218,6 +245,20 @@ static void check_listener_name(struct builder *builder, size_t index, const str
     }
 }
 
+static void build_listener_tcp(struct builder *builder, const struct raw_tcp *raw, const struct node *section,
+                               struct config_listener *listener)
+{
+    listener->backlog = BACKLOG_MAX;
+    if (section != NULL && listener->address.socket.ss_family == AF_UNIX)
+        report_add(builder->report, node_where(section), "`tcp`: `%s` is not a TCP address; remove it",
+                   listener->address.text);
+    builder_tcp(builder, section, raw->keepalive, raw->user_timeout, &listener->tcp);
+    builder_number(builder, section, "backlog", raw->backlog, (struct number_range){1, BACKLOG_MAX, NULL},
+                   &listener->backlog);
+    builder_number(builder, section, "fast_open", raw->fast_open, (struct number_range){0, BACKLOG_MAX, NULL},
+                   &listener->fast_open);
+}
+
 static void build_listener(struct builder *builder, size_t index, const struct node *node)
 {
     const struct raw_listener *raw = &builder->input->raw->listeners[index];
@@ -228,8 +269,11 @@ static void build_listener(struct builder *builder, size_t index, const struct n
     listener->name = memory_copy(raw->name != NULL ? raw->name : raw->address);
     check_listener_name(builder, index, node);
     build_listener_address(builder, listener, raw->address, node);
-    build_tls(builder, &raw->tls, node_get(node, "tls"), &listener->tls);
-    listener->upstream = build_find_upstream(builder, raw->upstream, node_get(node, "upstream"));
+    builder_number(builder, node_get(node, "limits"), "connections", raw->limits.connections,
+                   (struct number_range){0, CONNECTIONS_MAX, NULL}, &listener->connections);
+    build_listener_tcp(builder, &raw->tcp, node_get(node, "tcp"), listener);
+    build_routes(builder, raw, node, listener);
+    build_tls(builder, &raw->tls, node_get(node, "tls"), !listener->never_terminates, &listener->tls);
 }
 
 struct config *build_config(const struct build_input *input, struct report *report)
@@ -243,7 +287,10 @@ struct config *build_config(const struct build_input *input, struct report *repo
         .shutdown_timeout_ns = 30 * CLOCK_NS_PER_S,
         .log = {.level = LOG_INFO, .format = LOG_TEXT, .access = true},
         .ktls = {.transmit = CONFIG_KTLS_AUTO, .receive = CONFIG_KTLS_AUTO},
-        .limits = {.connections = 100000, .memory = UINT64_C(256) << 20},
+        .limits = {.connections = 100000,
+                   .client_hello = 16384,
+                   .memory = UINT64_C(256) << 20,
+                   .client_network = {.ipv4 = 32, .ipv6 = 64}},
         .timeouts = {.handshake_ns = 10 * CLOCK_NS_PER_S,
                      .connect_ns = 5 * CLOCK_NS_PER_S,
                      .idle_ns = 300 * CLOCK_NS_PER_S,

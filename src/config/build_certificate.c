@@ -81,7 +81,7 @@ static void build_certificate(struct builder *builder, const struct raw_certific
 }
 
 void build_certificates(struct builder *builder, const struct raw_tls *raw, const struct node *node,
-                        struct config_tls *tls)
+                        bool needs_any, struct config_tls *tls)
 {
     const struct node *list = node_get(node, "certificates");
 
@@ -92,7 +92,7 @@ void build_certificates(struct builder *builder, const struct raw_tls *raw, cons
         build_certificate(builder, &raw->certificates[i], node_item(list, i),
                           &tls->certificates[tls->certificate_count++]);
     // On the command line there may be none: node is NULL then.
-    if (raw->certificates_count == 0 && raw->certificate_dir == NULL && node != NULL && !node->is_partial &&
-        !node->is_wrong)
+    if (needs_any && raw->certificates_count == 0 && raw->certificate_dir == NULL && node != NULL &&
+        !node->is_partial && !node->is_wrong)
         report_add(builder->report, node_where(node), "`tls` needs `certificates` or `certificate_dir`");
 }

@@ -123,22 +123,24 @@ static char *build_choices(struct builder *builder, const struct raw_tls *raw, c
     return joined;
 }
 
-static void build_alpn(struct builder *builder, const struct raw_tls *raw, const struct node *node,
-                       struct config_tls *tls)
+void build_alpn(struct builder *builder, char **raw, unsigned count, const struct node *list, char ***ret,
+                size_t *ret_count)
 {
-    const struct node *list = node_get(node, "alpn");
+    char **protocols = memory_allocate(count * sizeof(*protocols));
+    size_t known = 0;
 
-    tls->alpn = memory_allocate(raw->alpn_count * sizeof(*tls->alpn));
-    for (unsigned i = 0; i < raw->alpn_count; i++) {
+    for (unsigned i = 0; i < count; i++) {
         if (node_is_wrong(node_item(list, i)))
             continue;
-        for (size_t j = 0; j < tls->alpn_count; j++) {
-            if (strcmp(tls->alpn[j], raw->alpn[i]) == 0)
+        for (size_t j = 0; j < known; j++) {
+            if (strcmp(protocols[j], raw[i]) == 0)
                 report_add(builder->report, node_where(node_item(list, i)),
-                           "`%s` stands in `alpn` twice; remove one", raw->alpn[i]);
+                           "`%s` stands in `alpn` twice; remove one", raw[i]);
         }
-        tls->alpn[tls->alpn_count++] = memory_copy(raw->alpn[i]);
+        protocols[known++] = memory_copy(raw[i]);
     }
+    *ret = protocols;
+    *ret_count = known;
 }
 
 // ---- clients ----
@@ -235,7 +237,7 @@ static void build_ocsp(struct builder *builder, const struct raw_ocsp *raw, cons
 // ---- all of it ----
 
 void build_tls(struct builder *builder, const struct raw_tls *raw, const struct node *node,
-               struct config_tls *tls)
+               bool needs_certificate, struct config_tls *tls)
 {
     tls->where = node_where(node);
     build_versions(builder, raw, node, tls);
@@ -245,8 +247,8 @@ void build_tls(struct builder *builder, const struct raw_tls *raw, const struct 
     tls->groups = build_choices(builder, raw, node, CHOICE_GROUPS, raw->groups, raw->groups_count);
     tls->groups_where = node_where(node_get(node, "groups"));
     tls->prefers_server = profile_of(raw)->prefers_server;
-    build_alpn(builder, raw, node, tls);
-    build_certificates(builder, raw, node, tls);
+    build_alpn(builder, raw->alpn, raw->alpn_count, node_get(node, "alpn"), &tls->alpn, &tls->alpn_count);
+    build_certificates(builder, raw, node, needs_certificate, tls);
     tls->strict_sni = raw->strict_sni != NULL && *raw->strict_sni != 0;
     build_client_auth(builder, &raw->client_auth, node, &tls->client_auth);
     build_ocsp(builder, &raw->ocsp, node, &tls->ocsp);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ringbolt/clock.h"
 #include "src/config/builder.h"
 #include "src/config/memory.h"
 
@@ -126,4 +127,19 @@ bool builder_size(struct builder *builder, const struct node *section, const cha
         report_add(builder->report, where, "`%s`: %s is too large; at most 2^63 - 1 bytes are allowed", key,
                    text);
     return result == 0;
+}
+
+void builder_tcp(struct builder *builder, const struct node *section, const char *keepalive,
+                 const char *user_timeout, struct config_tcp *tcp)
+{
+    const struct time_range asked = {"0s", "32767s"}; // what TCP_KEEPIDLE takes
+    const struct time_range lost = {"0s", "24h"};
+    uint64_t keepalive_ns = 0;
+    uint64_t user_timeout_ns = 0;
+
+    builder_time(builder, section, "keepalive", keepalive, asked, &keepalive_ns);
+    builder_time(builder, section, "user_timeout", user_timeout, lost, &user_timeout_ns);
+    // Rounded up: nothing that is asked for becomes nothing.
+    tcp->keepalive_s = (unsigned)((keepalive_ns + CLOCK_NS_PER_S - 1) / CLOCK_NS_PER_S);
+    tcp->user_timeout_ms = (unsigned)((user_timeout_ns + CLOCK_NS_PER_MS - 1) / CLOCK_NS_PER_MS);
 }

@@ -49,6 +49,10 @@ void builder_time(struct builder *builder, const struct node *section, const cha
 bool builder_size(struct builder *builder, const struct node *section, const char *key, const char *text,
                   uint64_t *size);
 
+// `keepalive` and `user_timeout` of a `tcp` section.
+void builder_tcp(struct builder *builder, const struct node *section, const char *keepalive,
+                 const char *user_timeout, struct config_tcp *tcp);
+
 // ---- the parts ----
 
 // build_upstream.c. The upstreams come first: a listener names one of them.
@@ -56,10 +60,17 @@ void build_upstreams(struct builder *builder);
 // The index of the upstream that is called so. Reports when there is none.
 size_t build_find_upstream(struct builder *builder, const char *name, const struct node *node);
 
+// build_route.c. listener->upstream, routes and what follows from them.
+void build_routes(struct builder *builder, const struct raw_listener *raw, const struct node *node,
+                  struct config_listener *listener);
+
 // build_tls.c. tls is zeroed; node may be NULL: there is no file.
 void build_tls(struct builder *builder, const struct raw_tls *raw, const struct node *node,
-               struct config_tls *tls);
+               bool needs_certificate, struct config_tls *tls);
+// Protocol names: each once. *ret is the caller's, *ret_count may be less than `count`.
+void build_alpn(struct builder *builder, char **raw, unsigned count, const struct node *list, char ***ret,
+                size_t *ret_count);
 
 // build_certificate.c.
 void build_certificates(struct builder *builder, const struct raw_tls *raw, const struct node *node,
-                        struct config_tls *tls);
+                        bool needs_any, struct config_tls *tls);

@@ -243,6 +243,12 @@ static void finish_tls(struct config_tls *tls)
 static void finish_listener(struct config_listener *listener)
 {
     finish_tls(&listener->tls);
+    for (size_t i = 0; i < listener->route_count; i++)
+        free_texts(listener->routes[i].alpn, listener->routes[i].alpn_count);
+    free(listener->routes);
+    for (size_t i = 0; i < listener->route_name_count; i++)
+        free(listener->route_names[i].name);
+    free(listener->route_names);
     free(listener->address.text);
     free(listener->name);
 }

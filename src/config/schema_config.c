@@ -105,11 +105,40 @@ static const cyaml_schema_field_t tls_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t listener_limits_fields[] = {
+    TEXT_FIELD("connections", OPTIONAL, struct raw_listener_limits, connections),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t listener_tcp_fields[] = {
+    TEXT_FIELD("keepalive", OPTIONAL, struct raw_tcp, keepalive),
+    TEXT_FIELD("user_timeout", OPTIONAL, struct raw_tcp, user_timeout),
+    TEXT_FIELD("backlog", OPTIONAL, struct raw_tcp, backlog),
+    TEXT_FIELD("fast_open", OPTIONAL, struct raw_tcp, fast_open),
+    CYAML_FIELD_END,
+};
+
+// Which of the last three there is, is for the builder to say.
+static const cyaml_schema_field_t route_fields[] = {
+    LIST_FIELD("sni", OPTIONAL, struct raw_route, sni, &text_value, 1, NAMES_MAX),
+    LIST_FIELD("alpn", OPTIONAL, struct raw_route, alpn, &alpn_value, 1, ALPN_MAX),
+    NAME_FIELD("upstream", OPTIONAL, struct raw_route, upstream),
+    NAME_FIELD("passthrough", OPTIONAL, struct raw_route, passthrough),
+    ENUM_FIELD("reject", OPTIONAL, struct raw_route, reject, switch_words),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t route_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_route, route_fields),
+};
+
 static const cyaml_schema_field_t listener_fields[] = {
     NAME_FIELD("name", OPTIONAL, struct raw_listener, name),
     TEXT_FIELD("address", REQUIRED, struct raw_listener, address),
     CYAML_FIELD_MAPPING("tls", REQUIRED, struct raw_listener, tls, tls_fields),
-    NAME_FIELD("upstream", REQUIRED, struct raw_listener, upstream),
+    CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_listener, limits, listener_limits_fields),
+    CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_listener, tcp, listener_tcp_fields),
+    LIST_FIELD("routes", OPTIONAL, struct raw_listener, routes, &route_value, 1, LIST_MAX),
+    NAME_FIELD("upstream", OPTIONAL, struct raw_listener, upstream), // the builder says where it is missing
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t listener_value = {
@@ -145,11 +174,18 @@ static const cyaml_schema_field_t queue_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t upstream_tcp_fields[] = {
+    TEXT_FIELD("keepalive", OPTIONAL, struct raw_tcp, keepalive),
+    TEXT_FIELD("user_timeout", OPTIONAL, struct raw_tcp, user_timeout),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t upstream_fields[] = {
     NAME_FIELD("name", REQUIRED, struct raw_upstream, name),
     ENUM_FIELD("balance", OPTIONAL, struct raw_upstream, balance, balance_words),
     CYAML_FIELD_MAPPING("health", OPTIONAL, struct raw_upstream, health, health_fields),
     CYAML_FIELD_MAPPING("queue", OPTIONAL, struct raw_upstream, queue, queue_fields),
+    CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_upstream, tcp, upstream_tcp_fields),
     LIST_FIELD("servers", REQUIRED, struct raw_upstream, servers, &server_value, 1, LIST_MAX),
     CYAML_FIELD_END,
 };
@@ -171,9 +207,20 @@ static const cyaml_schema_field_t ktls_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t client_network_fields[] = {
+    TEXT_FIELD("ipv4", OPTIONAL, struct raw_client_network, ipv4),
+    TEXT_FIELD("ipv6", OPTIONAL, struct raw_client_network, ipv6),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t limits_fields[] = {
     TEXT_FIELD("connections", OPTIONAL, struct raw_limits, connections),
+    TEXT_FIELD("client_hello", OPTIONAL, struct raw_limits, client_hello),
     TEXT_FIELD("memory", OPTIONAL, struct raw_limits, memory),
+    TEXT_FIELD("handshakes_per_second", OPTIONAL, struct raw_limits, handshakes_per_second),
+    TEXT_FIELD("connections_per_client", OPTIONAL, struct raw_limits, connections_per_client),
+    TEXT_FIELD("handshakes_per_second_per_client", OPTIONAL, struct raw_limits, handshakes_per_second_per_client),
+    CYAML_FIELD_MAPPING("client_network", OPTIONAL, struct raw_limits, client_network, client_network_fields),
     CYAML_FIELD_END,
 };
 
@@ -218,10 +265,7 @@ static const cyaml_schema_value_t config_value = {
 // What the interface keeps for features that this version does not have.
 static const struct schema_reserved reserved[] = {
     {admin_fields, "http", NULL},
-    {limits_fields, "handshakes_per_second", NULL},
-    {limits_fields, "connections_per_client", NULL},
     {listener_fields, "proxy_protocol", NULL},
-    {listener_fields, "routes", NULL},
     {listener_fields, "redirect", NULL},
     {upstream_fields, "proxy_protocol", NULL},
     {upstream_fields, "tls", NULL},

@@ -57,10 +57,35 @@ struct raw_tls {
     char *keylog;
 };
 
+struct raw_listener_limits {
+    char *connections;
+};
+
+struct raw_tcp {
+    char *keepalive;
+    char *user_timeout;
+    char *backlog;   // of listeners alone
+    char *fast_open; // likewise
+};
+
+struct raw_route {
+    char **sni;
+    unsigned sni_count;
+    char **alpn;
+    unsigned alpn_count;
+    char *upstream;
+    char *passthrough;
+    int *reject;
+};
+
 struct raw_listener {
     char *name;
     char *address;
     struct raw_tls tls;
+    struct raw_listener_limits limits;
+    struct raw_tcp tcp;
+    struct raw_route *routes;
+    unsigned routes_count;
     char *upstream;
 };
 
@@ -92,6 +117,7 @@ struct raw_upstream {
     enum config_balance *balance;
     struct raw_health health;
     struct raw_queue queue;
+    struct raw_tcp tcp;
     struct raw_server *servers;
     unsigned servers_count;
 };
@@ -108,9 +134,19 @@ struct raw_ktls {
     char *offload_after;
 };
 
+struct raw_client_network {
+    char *ipv4;
+    char *ipv6;
+};
+
 struct raw_limits {
     char *connections;
+    char *client_hello;
     char *memory;
+    char *handshakes_per_second;
+    char *connections_per_client;
+    char *handshakes_per_second_per_client;
+    struct raw_client_network client_network;
 };
 
 struct raw_timeouts {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,17 @@ static int bind_tcp(const struct endpoint_address *address, bool is_shared)
     return fd;
 }
 
+// What holds for every connection that is accepted.
+static int tune(int fd, const struct config_listener *listener)
+{
+    int error = socket_tune(fd, listener->tcp.keepalive_s, listener->tcp.user_timeout_ms);
+
+    socket_prepare(fd);
+    if (error == 0 && listener->fast_open > 0)
+        error = set_option(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)listener->fast_open);
+    return error;
+}
+
 // The first socket that is bound to port 0 decides the port of the others.
 static int learn_port(int fd, struct endpoint_address *address)
 {
@@ -111,6 +123,7 @@ static int learn_port(int fd, struct endpoint_address *address)
 // everybody else away, and only then opens the group to its fellows (net/ipv4/inet_hashtables.c, inet_reuseport_add_sock()).
 static int open_group(struct listening *listening, size_t index, struct endpoint_address *address)
 {
+    const struct config_listener *listener = &listening->config->listeners[index];
     int error = 0;
 
     for (unsigned worker = 0; error == 0 && worker < listening->config->workers; worker++) {
@@ -121,7 +134,9 @@ static int open_group(struct listening *listening, size_t index, struct endpoint
         listening->fds[worker * listening->config->listener_count + index] = fd;
         if (*port_of(address) == 0)
             error = learn_port(fd, address);
-        if (error == 0 && listen(fd, SOMAXCONN) < 0)
+        if (error == 0)
+            error = tune(fd, listener);
+        if (error == 0 && listen(fd, (int)listener->backlog) < 0)
             error = -errno;
         if (error == 0 && worker == 0)
             error = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);

@@ -48,6 +48,7 @@ struct master {
     struct listening listening;
     struct worker_counters *counters; // shared with the workers
     struct servers *servers;          // shared likewise
+    struct admission *admission;      // likewise
     _Atomic uint64_t *used;           // full handshakes by slot, MATERIAL_SLOTS_MAX of them, shared likewise
     int *keylogs;                     // by listener; -1: none
     struct process *processes;        // config->workers of them; supervise.c

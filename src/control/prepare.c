@@ -72,7 +72,9 @@ int control_check(const struct config *config, struct report *report)
 static bool is_development(const struct config *config)
 {
     for (size_t i = 0; i < config->listener_count; i++) {
-        if (config->listeners[i].tls.certificate_count == 0 && !config->listeners[i].tls.certificate_dir)
+        const struct config_listener *listener = &config->listeners[i];
+
+        if (listener->tls.certificate_count == 0 && !listener->tls.certificate_dir && !listener->never_terminates)
             return true;
     }
     return false;
@@ -139,13 +141,14 @@ static int make_memory(struct master *master)
     size_t listeners = master->config->listener_count;
 
     master->counters = map_shared(workers * sizeof(*master->counters));
+    master->admission = admission_create(master->config);
     master->used = map_shared(USED_SIZE);
     master->processes = calloc(workers, sizeof(*master->processes));
     master->keylogs = malloc(listeners * sizeof(*master->keylogs));
     for (size_t i = 0; master->keylogs && i < listeners; i++)
         master->keylogs[i] = -1;
-    if (servers_create(master->config, &master->servers) < 0 || !master->counters || !master->used ||
-        !master->processes || !master->keylogs) {
+    if (servers_create(master->config, &master->servers) < 0 || !master->counters || !master->admission ||
+        !master->used || !master->processes || !master->keylogs) {
         log_error("no memory");
         return -ENOMEM;
     }
@@ -215,6 +218,7 @@ void prepare_undo(struct master *master)
     free(master->keylogs);
     free(master->processes);
     servers_destroy(master->servers);
+    admission_destroy(master->admission);
     if (master->used)
         munmap((void *)master->used, USED_SIZE);
     if (master->counters)

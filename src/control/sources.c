@@ -160,9 +160,10 @@ static void develop_find(struct sources *sources, struct certificate *develop)
     struct source *source = NULL;
 
     for (uint32_t i = 0; i < sources->config->listener_count; i++) {
-        const struct config_tls *tls = &sources->config->listeners[i].tls;
+        const struct config_listener *listener = &sources->config->listeners[i];
 
-        if (tls->certificate_count > 0 || tls->certificate_dir != NULL)
+        if (listener->tls.certificate_count > 0 || listener->tls.certificate_dir != NULL ||
+            listener->never_terminates)
             continue;
         if (source == NULL)
             source = configured_add(sources);
@@ -229,7 +230,7 @@ static void check_listener(const struct sources *sources, uint32_t listener)
             "listener %s has no certificate: in %s is no good pair; put one there, such as NAME.pem with "
             "NAME.key",
             config->name, config->tls.certificate_dir);
-    else if (config->tls.certificate_count == 0)
+    else if (config->tls.certificate_count == 0 && !config->never_terminates)
         report_add(sources->report, config->where,
                    "listener %s has no certificate; give it `certificates` or `certificate_dir`",
                    config->name);

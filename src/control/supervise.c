@@ -77,6 +77,7 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .channel = channel,
         .counters = master->counters,
         .servers = master->servers,
+        .admission = master->admission,
         .uid = master->account.uid,
         .gid = master->account.gid,
     };
@@ -339,6 +340,7 @@ static void bury(struct process *process, int status)
     pid_t pid = process->pid;
 
     servers_forget(master->servers, process->index);
+    admission_forget(master->admission, process->index);
     while (hear(process)) // what it said before it died comes before its death
         ;
     loop_unwatch(master->loop, &process->watch);

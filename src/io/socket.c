@@ -35,6 +35,34 @@ void socket_prepare(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+#define KEEPALIVE_PROBES 3 // without an answer; they take as long together as the silence before them
+
+static int set(int fd, int level, int option, unsigned value)
+{
+    int number = (int)value;
+
+    return setsockopt(fd, level, option, &number, sizeof(number)) < 0 ? -errno : 0;
+}
+
+int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms)
+{
+    unsigned each_s = keepalive_s / KEEPALIVE_PROBES;
+    int error = 0;
+
+    if (keepalive_s > 0) {
+        error = set(fd, IPPROTO_TCP, TCP_KEEPIDLE, keepalive_s);
+        if (error == 0)
+            error = set(fd, IPPROTO_TCP, TCP_KEEPINTVL, each_s > 0 ? each_s : 1);
+        if (error == 0)
+            error = set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+        if (error == 0)
+            error = set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    }
+    if (error == 0 && user_timeout_ms > 0)
+        error = set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms);
+    return error;
+}
+
 int socket_shutdown(int fd)
 {
     return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
@@ -78,23 +106,26 @@ int socket_discard(int fd)
     return length < 0 ? -errno : (int)length;
 }
 
-void socket_peer_text(int fd, char *text, size_t size)
+void socket_peer(int fd, struct sockaddr_storage *ret)
 {
-    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
-    socklen_t length = sizeof(address);
+    socklen_t length = sizeof(*ret);
+
+    *ret = (struct sockaddr_storage){.ss_family = AF_UNSPEC};
+    if (getpeername(fd, (struct sockaddr *)ret, &length) < 0)
+        ret->ss_family = AF_UNSPEC;
+}
+
+void socket_address_text(const struct sockaddr_storage *address, char *text, size_t size)
+{
     char host[INET6_ADDRSTRLEN] = "";
 
-    if (getpeername(fd, (struct sockaddr *)&address, &length) < 0) {
-        snprintf(text, size, "unknown");
-        return;
-    }
-    if (address.ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)&address;
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
 
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
         snprintf(text, size, "%s:%u", host, ntohs(in->sin_port));
-    } else if (address.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address;
+    } else if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
 
         if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
             inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], host, sizeof(host));
@@ -104,6 +135,6 @@ void socket_peer_text(int fd, char *text, size_t size)
             snprintf(text, size, "[%s]:%u", host, ntohs(in6->sin6_port));
         }
     } else {
-        snprintf(text, size, "unix");
+        snprintf(text, size, address->ss_family == AF_UNIX ? "unix" : "unknown");
     }
 }

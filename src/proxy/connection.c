@@ -106,7 +106,12 @@ static void rest(struct connection *connection)
 
 // ---- ACCEPT ----
 
-void connection_create(struct listener *listener, int fd)
+static size_t listener_index(const struct connection *connection)
+{
+    return (size_t)(connection->listener - connection->proxy->setup.config->listeners);
+}
+
+void connection_create(struct listener *listener, int fd, const struct sockaddr_storage *peer, uint32_t place)
 {
     struct proxy *proxy = listener->proxy;
     struct connection *connection = connection_slab_take(proxy->slabs);
@@ -114,11 +119,14 @@ void connection_create(struct listener *listener, int fd)
     if (!connection) {
         log_warning("connection refused", log_text("reason", "no memory"),
                     log_text("listener", listener->config->name));
+        admission_client_leave(proxy->setup.admission, proxy->setup.worker, place);
         socket_close(fd, true);
         return;
     }
     connection->proxy = proxy;
     connection->listener = listener->config;
+    connection->place = place;
+    connection->upstream = listener->config->upstream;
     connection->id = proxy->next_id++;
     connection->alert = ALERT_NONE;
     connection->accepted_ns = connection->active_ns = proxy->now_ns;
@@ -128,14 +136,14 @@ void connection_create(struct listener *listener, int fd)
     endpoint_init(&connection->server, -1, false);
     flow_init(&connection->up, connection, &connection->client, &connection->server);
     flow_init(&connection->down, connection, &connection->server, &connection->client);
-    socket_prepare(fd);
-    socket_peer_text(fd, connection->peer, sizeof(connection->peer));
+    socket_address_text(peer, connection->peer, sizeof(connection->peer));
     list_push_back(&proxy->connections, &connection->node);
     proxy->connection_count++;
     connection->is_resting = true;
     wake(connection);
     proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
     proxy->setup.connection_started(proxy->setup.owner);
+    admission_enter(proxy->setup.admission, proxy->setup.worker, listener_index(connection), proxy->now_ns);
     connection_enter(connection, CONNECTION_HELLO);
     handshake_start(connection, listener->context);
     connection_reap(connection);
@@ -180,6 +188,10 @@ static bool is_offload_denied(const struct connection *connection)
 
 static void enter_offload(struct connection *connection)
 {
+    if (connection->is_passed) { // there are no keys here
+        connection_enter(connection, CONNECTION_RELAY);
+        return;
+    }
     connection->client.can_rekey = connection->proxy->setup.probe->rekey;
     plan_offload(connection, RECORD_TRANSMIT);
     plan_offload(connection, RECORD_RECEIVE);
@@ -438,7 +450,7 @@ void connection_end(struct connection *connection, enum connection_end end, enum
     if (connection->end != END_NONE)
         return;
     connection->end = (uint8_t)end;
-    if (alert != ALERT_NONE)
+    if (alert != ALERT_NONE && !connection->is_passed)
         connection->alert = (uint8_t)alert;
     if (detail)
         connection->detail = detail;
@@ -647,6 +659,7 @@ bool connection_reap(struct connection *connection)
     flow_finish(&connection->down);
     buffer_give(proxy->pool, connection->leftover);
     engine_destroy(connection->engine);
+    peek_finish(connection);
     endpoint_finish(&connection->client);
     endpoint_finish(&connection->server);
     shared_text_give(connection->names.sni);
@@ -659,6 +672,8 @@ bool connection_reap(struct connection *connection)
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;
     proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
+    admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(connection));
+    admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
     connection_slab_give(connection);
     return true;
 }

@@ -39,6 +39,7 @@ enum connection_end {
     END_QUEUE_TIMEOUT,
     END_HANDSHAKE_FAILED,
     END_HANDSHAKE_TIMEOUT,
+    END_REJECTED,
     END_IDLE_TIMEOUT,
     END_HALF_CLOSED_TIMEOUT,
     END_PROTOCOL_ERROR,
@@ -67,16 +68,20 @@ struct connection {
     struct list node; // on proxy->connections
     struct proxy *proxy;
     const struct config_listener *listener;
+    const struct config_route *route; // what its ClientHello chose; NULL: none, or not yet
+    size_t upstream;                  // where it goes: the listener's (CONFIG_NO_UPSTREAM: none), or its route's
     uint64_t id;
     uint8_t state;
     uint8_t end;
     uint8_t alert;   // the alert that ended it, sent or received; ALERT_NONE
     bool is_resting; // its endpoints gave back what the idle don't need
     bool is_half_closed;
+    bool is_passed; // TLS goes through untouched: both endpoints are plain
     bool is_server_lost; // it took no more: its end of file is no orderly end
     const char *detail;  // static words for the log, NULL: none
     char *detail_owned;  // words of the engine
     char peer[56];       // the client's address as text
+    uint32_t place;      // of its network in the counts of clients; ADMISSION_UNCOUNTED
     struct endpoint client;
     struct endpoint server;
     struct flow up;   // client to server
@@ -87,13 +92,14 @@ struct connection {
     bool is_client_drained;
     uint32_t discarded; // DRAIN: bytes dropped
     uint64_t accepted_ns;
-    uint64_t handshaken_ns; // 0: not yet
+    uint64_t handshaken_ns; // 0: not yet. Of one that is passed through: its ClientHello was whole
     uint64_t connected_ns;
     uint64_t active_ns;  // the last time that a byte moved
     uint64_t retired_ns; // when it ends because its certificate is retired; 0: that isn't so
     struct connection_names names;
     // HELLO and DIAL only
-    struct engine *engine;
+    struct peek *peek;     // before there is an engine, while the ClientHello comes; NULL: not needed
+    struct engine *engine; // NULL also of one that is passed through
     struct buffer *leftover; // bytes behind the handshake
     bool is_hello_done;      // nothing of the handshake is left to send
     bool has_place;          // it counts as one of `dialling`'s connections; in later states too
@@ -105,6 +111,9 @@ struct connection {
 
 // ---- what the rooms of the proxy share (proxy.c) ----
 
+// Limits at which clients wait in the kernel's queue.
+enum listener_limit { LISTENER_CONNECTIONS_ALL, LISTENER_CONNECTIONS, LISTENER_RATE, LISTENER_LIMIT_COUNT };
+
 struct listener {
     struct proxy *proxy;
     const struct config_listener *config;
@@ -112,6 +121,7 @@ struct listener {
     int fd;
     struct ring_op accept_op;
     bool is_paused; // waits for proxy->resume_timer: at a limit, or out of descriptors or memory
+    uint64_t quiet_until_ns[LISTENER_LIMIT_COUNT]; // by limit: until then nothing is said about it
 };
 
 struct proxy {
@@ -144,7 +154,8 @@ struct proxy {
     uint64_t retired_ns;        // the end that was set by the last proxy_drain_retired()
     bool is_draining;
     bool is_stopping;
-    bool has_warned_limit;
+    struct timer refused_timer; // set: refusals of clients are only counted until then
+    uint64_t refused_count;     // since that was last said
 };
 
 // Stops accepting while a limit or the system says so; proxy.c starts it again.
@@ -152,14 +163,16 @@ void listener_start(struct listener *listener);
 void listener_pause(struct listener *listener);
 void listener_drain(struct listener *listener);
 void listener_look(struct listener *listener); // takes who waits although nobody said so
+void listener_say_refused(struct proxy *proxy); // proxy->refused_timer has expired
 
 // Sets the connection's end if its certificate is retired (proxy_drain_retired()).
 void proxy_check_retired(struct connection *connection);
 
 // ---- connection.c ----
 
-// Takes over an accepted socket. On failure (no memory) the socket is closed and that is said in the log.
-void connection_create(struct listener *listener, int fd);
+// Takes over an accepted socket. On failure (no memory) the socket is closed, the client is counted no longer, and that is said in
+// the log.
+void connection_create(struct listener *listener, int fd, const struct sockaddr_storage *peer, uint32_t place);
 void connection_enter(struct connection *connection, enum connection_state state);
 // The worker is told to stop: ends the connection if it lives, and cuts short what one that has ended waits for.
 void connection_stop(struct connection *connection);
@@ -191,6 +204,17 @@ void handshake_start(struct connection *connection, struct tls_context *context)
 void handshake_retry(struct connection *connection);  // there are buffers again
 void handshake_go_on(struct connection *connection);  // it is its turn: its connection was on proxy->hellos
 void handshake_finish(struct connection *connection); // the engine goes
+
+// ---- peek.c: HELLO, where streams may be passed through ----
+enum peek_verdict {
+    PEEK_WANTS_INPUT, // the buffer was given back
+    PEEK_PASSES,      // route, upstream and name are set; the buffer holds all that came, and is the server's
+    PEEK_TERMINATES,  // the buffer holds all that came, and is the engine's
+    PEEK_NO_MEMORY,   // the buffer was given back
+};
+// Looks at what came from the client: *buffer, with one piece, and what came before.
+enum peek_verdict peek_take(struct connection *connection, struct buffer **buffer);
+void peek_finish(struct connection *connection);
 
 // ---- dial.c: DIAL ----
 void dial_start(struct connection *connection);

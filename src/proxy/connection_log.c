@@ -22,6 +22,7 @@ const char *connection_end_text(enum connection_end end)
         [END_QUEUE_TIMEOUT] = "queue_timeout",
         [END_HANDSHAKE_FAILED] = "handshake_failed",
         [END_HANDSHAKE_TIMEOUT] = "handshake_timeout",
+        [END_REJECTED] = "rejected",
         [END_IDLE_TIMEOUT] = "idle_timeout",
         [END_HALF_CLOSED_TIMEOUT] = "half_closed_timeout",
         [END_PROTOCOL_ERROR] = "protocol_error",
@@ -57,7 +58,8 @@ void connection_log(const struct connection *connection)
     const struct endpoint *client = &connection->client;
     const struct connection_names *names = &connection->names;
     const char *sni = names->sni ? names->sni->text : connection->engine ? engine_sni(connection->engine) : NULL;
-    bool is_handshaken = connection->handshaken_ns != 0;
+    bool is_routed = connection->handshaken_ns != 0;
+    bool is_handshaken = is_routed && !connection->is_passed;
     bool is_plain = !endpoint_is_tls(client);
     char certificate[17];
 
@@ -75,9 +77,8 @@ void connection_log(const struct connection *connection)
              log_text("record_tx_why", is_plain ? NULL : endpoint_why_text(client->transmit_why)),
              log_text("record_rx", mode_text(client->receive_mode)),
              log_text("record_rx_why", is_plain ? NULL : endpoint_why_text(client->receive_why)),
-             log_text("upstream", is_handshaken
-                                      ? proxy->setup.config->upstreams[connection->listener->upstream].name
-                                      : NULL),
+             connection->route ? log_integer("route", connection->route - connection->listener->routes + 1) : left_out(),
+             log_text("upstream", is_routed ? proxy->setup.config->upstreams[connection->upstream].name : NULL),
              log_text("server", connection->connected ? connection->connected->address.text : NULL),
              log_integer("bytes_in", connection->up.bytes), log_integer("bytes_out", connection->down.bytes),
              is_handshaken

@@ -20,7 +20,7 @@ static void on_connected(struct ring_op *op, const struct ring_completion *compl
 
 static size_t upstream_of(const struct connection *connection)
 {
-    return connection->listener->upstream;
+    return connection->upstream;
 }
 
 static const struct config_upstream *upstream_config(const struct connection *connection)
@@ -84,6 +84,16 @@ static void refused(struct connection *connection, int error)
         try_next(connection);
 }
 
+static void prepare(struct connection *connection, int fd)
+{
+    const struct config_tcp *tcp = &upstream_config(connection)->tcp;
+    int error = socket_tune(fd, tcp->keepalive_s, tcp->user_timeout_ms);
+
+    socket_prepare(fd);
+    if (error < 0) // it can only be a kernel without the option, and is no reason to serve nobody
+        log_debug("the kernel refuses a TCP option", log_integer("id", connection->id), log_errno(error));
+}
+
 // Starts to connect to the server at hand. False when it could not even be tried, which says nothing of the server.
 static bool try_server(struct connection *connection)
 {
@@ -97,7 +107,7 @@ static bool try_server(struct connection *connection)
         return false;
     }
     if (server->address.socket.ss_family != AF_UNIX)
-        socket_prepare(fd);
+        prepare(connection, fd);
     connection->server.fd = fd;
     connection->server.receive_op.handler = on_connected;
     ring_connect(proxy->ring, &connection->server.receive_op, fd,

@@ -455,7 +455,10 @@ void flow_start(struct flow *flow, struct buffer *leftover)
     }
     flow->buffer = leftover;
     piece = leftover->pieces[0];
-    open_records(flow, piece.iov_base, piece.iov_len);
+    if (flow->source->receive_mode == ENDPOINT_USER)
+        open_records(flow, piece.iov_base, piece.iov_len);
+    else
+        received(flow, piece.iov_len);
 }
 
 void flow_stop(struct flow *flow)

@@ -45,7 +45,8 @@ struct flow {
 
 void flow_init(struct flow *flow, struct connection *connection, struct endpoint *source,
                struct endpoint *destination);
-// Begins, with bytes that were read already: `leftover` (may be NULL) holds them in its one piece and becomes the flow's.
+// Begins, with bytes that were read already: `leftover` (may be NULL) holds them in its one piece, as they came, and becomes the
+// flow's.
 void flow_start(struct flow *flow, struct buffer *leftover);
 // Goes on when the destination can send again.
 void flow_go_on(struct flow *flow);

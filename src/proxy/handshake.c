@@ -22,14 +22,19 @@ static void receive(struct connection *connection)
     ring_receive_idle(connection->proxy->ring, &connection->client.receive_op, connection->client.fd);
 }
 
-void handshake_start(struct connection *connection, struct tls_context *context)
+static bool begin(struct connection *connection, struct tls_context *context)
 {
     connection->engine = engine_create_server(context);
-    if (!connection->engine) {
+    if (!connection->engine)
         connection_end(connection, END_MEMORY, ALERT_NONE, "no memory for a handshake");
-        return;
-    }
-    receive(connection);
+    return connection->engine != NULL;
+}
+
+void handshake_start(struct connection *connection, struct tls_context *context)
+{
+    // Where streams may be passed through there is an engine only once it is known that this one isn't.
+    if (connection->listener->has_passthrough || begin(connection, context))
+        receive(connection);
 }
 
 void handshake_retry(struct connection *connection)
@@ -50,10 +55,17 @@ static char *copy_name(const char *name)
 
 static void failed(struct connection *connection)
 {
-    connection->proxy->setup.handshake_failed(connection->proxy->setup.owner);
+    const struct proxy_setup *setup = &connection->proxy->setup;
+    bool is_rejected = engine_is_rejected(connection->engine);
+
+    if (is_rejected)
+        setup->connection_rejected(setup->owner);
+    else
+        setup->handshake_failed(setup->owner);
+    connection->route = engine_route(connection->engine);
     connection->alert = (uint8_t)engine_alert(connection->engine);
     connection->detail_owned = copy_name(engine_failure(connection->engine));
-    connection_end(connection, END_HANDSHAKE_FAILED, ALERT_NONE, NULL);
+    connection_end(connection, is_rejected ? END_REJECTED : END_HANDSHAKE_FAILED, ALERT_NONE, NULL);
 }
 
 // The keys come out and the dialling begins. What was read behind the handshake waits in `leftover`.
@@ -69,6 +81,9 @@ static void succeeded(struct connection *connection, struct buffer *buffer)
     endpoint_protect(&connection->client, &outcome.receive, &outcome.transmit, outcome.payload_max);
     record_keys_wipe(&outcome.receive);
     record_keys_wipe(&outcome.transmit);
+    connection->route = engine_route(connection->engine);
+    if (connection->route)
+        connection->upstream = connection->route->upstream;
     connection->names.sni = shared_text_take(&connection->proxy->texts, outcome.sni);
     connection->names.alpn = shared_text_take(&connection->proxy->texts, outcome.alpn);
     connection->names.version = outcome.version_name;
@@ -101,6 +116,40 @@ static bool flush(struct connection *connection)
     return true;
 }
 
+// Both sides get what the other says as it is. The ClientHello is the first of it.
+static void pass_through(struct connection *connection, struct buffer *buffer)
+{
+    connection->is_passed = true;
+    connection->names.version = "passthrough";
+    connection->handshaken_ns = connection->proxy->now_ns;
+    connection->leftover = buffer;
+    connection->is_hello_done = true;
+    connection_enter(connection, CONNECTION_DIAL);
+}
+
+// What came before there is an engine. False when it is not for one.
+static bool look(struct connection *connection, struct buffer **buffer)
+{
+    size_t index = (size_t)(connection->listener - connection->proxy->setup.config->listeners);
+
+    switch (peek_take(connection, buffer)) {
+    case PEEK_WANTS_INPUT:
+        receive(connection);
+        return false;
+    case PEEK_PASSES:
+        pass_through(connection, *buffer);
+        return false;
+    case PEEK_TERMINATES:
+        if (begin(connection, connection->proxy->setup.contexts[index]))
+            return true;
+        buffer_give(connection->proxy->pool, *buffer);
+        return false;
+    default:
+        connection_end(connection, END_MEMORY, ALERT_NONE, "no memory for a handshake");
+        return false;
+    }
+}
+
 // Gives the engine what is in the buffer. It is eaten, or becomes the leftover.
 static void feed(struct connection *connection, struct buffer *buffer)
 {
@@ -108,6 +157,8 @@ static void feed(struct connection *connection, struct buffer *buffer)
     size_t eaten;
     bool is_sending;
 
+    if (!connection->engine && !look(connection, &buffer))
+        return;
     status = engine_feed(connection->engine, buffer->pieces[0].iov_base, buffer->pieces[0].iov_len, &eaten);
     buffer_consume(buffer, eaten);
     is_sending = flush(connection);

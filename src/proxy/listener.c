@@ -10,23 +10,45 @@
 
 #define ACCEPTS_AT_ONCE 16
 #define PAUSE_NS        (100 * CLOCK_NS_PER_MS)
+#define EPISODE_NS      (10 * CLOCK_NS_PER_S)
+#define REFUSED_NS      (10 * CLOCK_NS_PER_S) // between lines that say how many clients were refused
 
 static void on_accepted(struct ring_op *op, const struct ring_completion *completion);
 
-static bool is_full(struct proxy *proxy)
-{
-    unsigned total = proxy->connection_count + proxy->setup.connections_elsewhere(proxy->setup.owner);
-    bool full = total >= proxy->setup.config->limits.connections;
+// ---- limits at which clients wait in the kernel's queue ----
 
-    if (full && !proxy->has_warned_limit)
-        log_warning("limits.connections is reached, new clients wait",
-                    log_integer("connections", proxy->setup.config->limits.connections));
-    // Once an episode: the warning is armed again when a tenth is free.
-    if (full)
-        proxy->has_warned_limit = true;
-    else if (total < proxy->setup.config->limits.connections - proxy->setup.config->limits.connections / 10)
-        proxy->has_warned_limit = false;
-    return full;
+// Says it once an episode; one is over when the limit was not met for a while.
+static bool meets(struct listener *listener, enum listener_limit limit, const char *what, unsigned most)
+{
+    uint64_t now_ns = listener->proxy->now_ns;
+
+    if (now_ns >= listener->quiet_until_ns[limit])
+        log_warning(what, log_text("listener", listener->config->name), log_integer("limit", most));
+    listener->quiet_until_ns[limit] = now_ns + EPISODE_NS;
+    return true;
+}
+
+static bool is_full(struct listener *listener)
+{
+    struct proxy *proxy = listener->proxy;
+    const struct config *config = proxy->setup.config;
+    size_t index = (size_t)(listener->config - config->listeners);
+
+    if (proxy->connection_count + proxy->setup.connections_elsewhere(proxy->setup.owner) >=
+        config->limits.connections)
+        return meets(listener, LISTENER_CONNECTIONS_ALL, "limits.connections is reached, new clients wait",
+                     config->limits.connections);
+    switch (admission_full(proxy->setup.admission, index, proxy->now_ns)) {
+    case ADMISSION_FULL_LISTENER:
+        return meets(listener, LISTENER_CONNECTIONS,
+                     "the listener's limits.connections is reached, new clients wait",
+                     listener->config->connections);
+    case ADMISSION_FULL_RATE:
+        return meets(listener, LISTENER_RATE, "limits.handshakes_per_second is reached, new clients wait",
+                     config->limits.handshakes_per_second);
+    default:
+        return false;
+    }
 }
 
 void listener_pause(struct listener *listener)
@@ -45,7 +67,7 @@ void listener_start(struct listener *listener)
     listener->is_paused = false;
     if (proxy->is_draining || listener->accept_op.in_flight)
         return;
-    if (is_full(proxy)) {
+    if (is_full(listener)) {
         listener_pause(listener);
         return;
     }
@@ -53,15 +75,68 @@ void listener_start(struct listener *listener)
     ring_accept(proxy->ring, &listener->accept_op, listener->fd);
 }
 
+// ---- clients that are refused ----
+
+static const char *const refusals[] = {
+    [ADMISSION_CLIENT_CONNECTIONS] = "limits.connections_per_client",
+    [ADMISSION_CLIENT_RATE] = "limits.handshakes_per_second_per_client",
+};
+
+// The first is named; a crowd of them is a number, so that no client fills the log.
+static void refuse(struct listener *listener, int fd, const struct sockaddr_storage *peer, const char *limit)
+{
+    struct proxy *proxy = listener->proxy;
+    char text[SOCKET_TEXT_SIZE];
+
+    socket_close(fd, true);
+    proxy->setup.client_refused(proxy->setup.owner);
+    if (timer_is_set(&proxy->refused_timer)) {
+        proxy->refused_count++;
+        return;
+    }
+    socket_address_text(peer, text, sizeof(text));
+    log_warning("client refused", log_text("client", text), log_text("listener", listener->config->name),
+                log_text("limit", limit));
+    timer_set(&proxy->wheel, &proxy->refused_timer, proxy->now_ns + REFUSED_NS);
+}
+
+void listener_say_refused(struct proxy *proxy)
+{
+    if (proxy->refused_count == 0)
+        return;
+    log_warning("more clients refused", log_integer("count", (int64_t)proxy->refused_count),
+                log_integer("seconds", REFUSED_NS / CLOCK_NS_PER_S));
+    proxy->refused_count = 0;
+    timer_set(&proxy->wheel, &proxy->refused_timer, proxy->now_ns + REFUSED_NS);
+}
+
+static void take(struct listener *listener, int fd)
+{
+    struct proxy *proxy = listener->proxy;
+    struct sockaddr_storage peer;
+    uint32_t place;
+    enum admission_refusal refusal;
+
+    socket_peer(fd, &peer);
+    refusal = admission_client_enter(proxy->setup.admission, proxy->setup.worker,
+                                     (const struct sockaddr *)&peer, proxy->now_ns, &place);
+    if (refusal != ADMISSION_GRANTED)
+        refuse(listener, fd, &peer, refusals[refusal]);
+    else
+        connection_create(listener, fd, &peer, place);
+}
+
+// ---- accepting ----
+
 // Takes what already waits, up to `most`. 0, or -errno of the accept that failed (-EAGAIN: nobody waits).
 static int take_waiting(struct listener *listener, unsigned most)
 {
-    while (most-- > 0 && !is_full(listener->proxy)) {
+    while (most-- > 0 && !is_full(listener)) {
         int fd = socket_accept(listener->fd);
 
         if (fd < 0)
             return fd;
-        connection_create(listener, fd);
+        take(listener, fd);
     }
     return 0;
 }
@@ -75,7 +150,7 @@ void listener_look(struct listener *listener)
 void listener_drain(struct listener *listener)
 {
     // Clients in the queue were promised a connection when the handshake of TCP was done.
-    while (!is_full(listener->proxy) && take_waiting(listener, ACCEPTS_AT_ONCE) == 0)
+    while (!is_full(listener) && take_waiting(listener, ACCEPTS_AT_ONCE) == 0)
         ;
 }
 
@@ -89,7 +164,7 @@ static void on_accepted(struct ring_op *op, const struct ring_completion *comple
         return;
     }
     if (result >= 0) {
-        connection_create(listener, result);
+        take(listener, result);
         result = take_waiting(listener, ACCEPTS_AT_ONCE - 1);
     }
     switch (result) {

@@ -36,6 +36,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     timer_init(&proxy->look_timer);
     timer_init(&proxy->retired_timer);
     timer_init(&proxy->queue_timer);
+    timer_init(&proxy->refused_timer);
     list_init(&proxy->connections);
     list_init(&proxy->starved);
     list_init(&proxy->sending);
@@ -230,6 +231,8 @@ static void run_timers(struct proxy *proxy)
             resume_listeners(proxy);
         else if (timer == &proxy->look_timer)
             look_at_queues(proxy);
+        else if (timer == &proxy->refused_timer)
+            listener_say_refused(proxy);
         else if (timer == &proxy->retired_timer)
             for_each_connection(proxy, end_retired);
         else if (timer == &proxy->queue_timer)

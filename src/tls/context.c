@@ -16,6 +16,7 @@
 #include "src/record/provider.h"
 #include "src/tls/engine.h"
 #include "src/tls/material.h"
+#include "src/tls/routing.h"
 #include "src/tls/serving.h"
 #include "src/tls/tickets.h"
 #include "src/tls/verify.h"
@@ -110,44 +111,6 @@ static bool set_protocol(SSL_CTX *ssl, const struct config_tls *config)
            SSL_CTX_set_cipher_list(ssl, config->ciphers) == 1 && set_groups(ssl, config, unknown_log, NULL);
 }
 
-static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_size, const unsigned char *in,
-                   unsigned in_size, void *argument)
-{
-    const struct tls_context *context = argument;
-    unsigned char *chosen;
-
-    // RFC 7301 §3.2: without a common protocol no_application_protocol, fatal.
-    if (SSL_select_next_proto(&chosen, out_size, context->alpn, context->alpn_size, in, in_size) !=
-        OPENSSL_NPN_NEGOTIATED)
-        return SSL_TLSEXT_ERR_ALERT_FATAL;
-    *out = chosen;
-    return SSL_TLSEXT_ERR_OK;
-}
-
-static bool set_alpn(struct tls_context *context, const struct config_tls *config)
-{
-    size_t size = 0;
-    uint8_t *next;
-
-    if (config->alpn_count == 0)
-        return true;
-    for (size_t i = 0; i < config->alpn_count; i++)
-        size += 1 + strlen(config->alpn[i]);
-    next = context->alpn = malloc(size);
-    if (next == NULL)
-        return false;
-    context->alpn_size = (unsigned)size;
-    for (size_t i = 0; i < config->alpn_count; i++) {
-        size_t length = strlen(config->alpn[i]);
-
-        assert(length >= 1 && length <= 255);
-        *next++ = (uint8_t)length;
-        next = mempcpy(next, config->alpn[i], length);
-    }
-    SSL_CTX_set_alpn_select_cb(context->ssl, on_alpn, context);
-    return true;
-}
-
 int context_refresh(struct tls_context *context)
 {
     struct trust *trust = context->material->listeners[context->listener].trust;
@@ -172,9 +135,9 @@ static bool set_up(struct tls_context *context, const struct config *config)
     context->prf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_PRF, PROVIDER_QUERY);
     context->transport = engine_transport_create();
     if (context->ssl == NULL || context->prf == NULL || context->transport == NULL ||
-        !set_protocol(context->ssl, tls) || !tickets_configure(context, config->tickets.lifetime_ns) ||
-        !set_alpn(context, tls))
+        !set_protocol(context->ssl, tls) || !tickets_configure(context, config->tickets.lifetime_ns))
         return false;
+    routing_configure(context->ssl);
     verify_configure(context->ssl, &tls->client_auth);
     serving_configure(context->ssl);
     engine_observe(context);
@@ -195,6 +158,7 @@ int tls_context_create(const struct tls_context_options *options, struct tls_con
         context->material = options->material;
         context->is_strict = listening->tls.strict_sni;
         context->keylog = options->keylog;
+        context->hello_size_max = (uint32_t)options->config->limits.client_hello;
         tls_protect_keys(options->config->limits.connections);
         if (set_up(context, options->config)) {
             ERR_clear_error(); // of groups that this OpenSSL may not have
@@ -220,6 +184,5 @@ void tls_context_destroy(struct tls_context *context)
     EVP_CIPHER_free(context->aes_128);
     EVP_CIPHER_free(context->aes_256);
     BIO_meth_free(context->transport);
-    free(context->alpn);
     free(context);
 }

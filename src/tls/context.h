@@ -25,8 +25,7 @@ struct tls_context {
     EVP_CIPHER *aes_128; // CBC, for tickets
     EVP_CIPHER *aes_256;
     BIO_METHOD *transport; // engine_transport_create()
-    uint8_t *alpn;         // our protocols as in RFC 7301 §3.1; NULL: ALPN is not answered
-    unsigned alpn_size;
+    uint32_t hello_size_max; // limits.client_hello
 };
 
 // Takes over what the material has for the handshakes that begin from now on. 0 or -ENOMEM: then none may begin.

@@ -19,6 +19,7 @@
 #include "src/tls/failure.h"
 #include "src/tls/hello.h"
 #include "src/tls/material.h"
+#include "src/tls/routing.h"
 #include "src/tls/secrets.h"
 #include "src/tls/serving.h"
 #include "src/tls/tickets.h"
@@ -150,6 +151,8 @@ static int on_client_hello(SSL *ssl, int *alert, void *argument)
     engine->is_hello_read = true;
     engine->version_offered = hello_version_max(ssl);
     hello_server_name(ssl, engine->shared.sni, sizeof(engine->shared.sni));
+    if (!routing_accepts(&engine->shared, ssl, alert))
+        return SSL_CLIENT_HELLO_ERROR;
     return serving_accepts(&engine->shared, alert) ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 
@@ -205,6 +208,7 @@ struct engine *engine_create_server(struct tls_context *context)
     if (engine == NULL)
         return NULL;
     engine->shared.context = context;
+    engine->guard.size_max = context->hello_size_max;
     engine->alert = ALERT_NONE;
     engine->ssl = context_refresh(context) == 0 ? SSL_new(context->ssl) : NULL;
     transport = BIO_new(context->transport);
@@ -379,6 +383,16 @@ int engine_outcome(struct engine *engine, struct engine_outcome *ret)
 const char *engine_sni(const struct engine *engine)
 {
     return engine->shared.sni;
+}
+
+const struct config_route *engine_route(const struct engine *engine)
+{
+    return engine->shared.route;
+}
+
+bool engine_is_rejected(const struct engine *engine)
+{
+    return engine->shared.is_rejected;
 }
 
 const char *engine_failure(const struct engine *engine)

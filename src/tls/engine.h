@@ -24,6 +24,9 @@ struct handshake {
     struct tls_context *context;
     struct shown shown[CERTIFICATE_KINDS];
     bool is_shown;
+    bool is_routed;                   // the first ClientHello has chosen `route`
+    bool is_rejected;                 // by a route, or for want of one
+    const struct config_route *route; // NULL: what is the listener's own
     char sni[ENGINE_SNI_MAX];
     char failure[FAILURE_MAX]; // "": left to OpenSSL's words
 };

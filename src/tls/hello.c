@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ClientHello: what is refused before OpenSSL sees it, and what is noted of it for the log.
+// The ClientHello: what is refused before OpenSSL sees it, and what is noted of it for routes and the log.
 #include "src/tls/hello.h"
 
 #include <string.h>
 
 #define MESSAGE_CLIENT_HELLO   1
 #define NAME_TYPE_HOST         0
+#define VERSION_MAJOR          3
 #define VERSION_SSL3           0x0300
 #define SSLV2_LENGTH_BIT       0x80
 #define SSLV2_MSG_CLIENT_HELLO 1
@@ -34,6 +35,7 @@ static enum hello_verdict watch_messages(struct hello_guard *guard, const uint8_
         if (guard->message_left > 0) {
             taken = smaller(guard->message_left, length);
             guard->message_left -= (uint32_t)taken;
+            guard->is_hello_whole |= guard->message_left == 0;
         } else {
             const uint8_t *message = guard->message;
 
@@ -41,8 +43,11 @@ static enum hello_verdict watch_messages(struct hello_guard *guard, const uint8_
             if (guard->message_count == sizeof(guard->message)) {
                 guard->message_count = 0;
                 guard->message_left = (uint32_t)message[1] << 16 | (uint32_t)message[2] << 8 | message[3];
-                if (message[0] == MESSAGE_CLIENT_HELLO && guard->message_left > HELLO_SIZE_MAX)
+                if (message[0] == MESSAGE_CLIENT_HELLO && guard->message_left > guard->size_max)
                     return HELLO_TOO_LARGE;
+                guard->is_strange |= !guard->is_message_begun && message[0] != MESSAGE_CLIENT_HELLO;
+                guard->is_message_begun = true;
+                guard->is_hello_whole |= guard->message_left == 0;
             }
         }
         data += taken;
@@ -56,6 +61,10 @@ static void record_begin(struct hello_guard *guard, int version)
     guard->is_begun = true;
     guard->record_count = 0;
     guard->record_left = (uint16_t)(guard->record[3] << 8 | guard->record[4]);
+    // RFC 8446 §5.1: no other records within a handshake message, and none that is empty
+    if (!guard->is_hello_whole && (guard->record[0] != RECORD_HANDSHAKE || guard->record[1] != VERSION_MAJOR ||
+                                   guard->record_left == 0 || guard->record_left > RECORD_PLAINTEXT_MAX))
+        guard->is_strange = true;
     // In TLS 1.3 what is encrypted says so by its outer type, and a hello in clear text may follow the records that look
     // like data: 0-RTT answered by HelloRetryRequest.
     guard->is_over = guard->record[0] == RECORD_CHANGE_CIPHER_SPEC && version == RECORD_TLS12;
@@ -98,20 +107,54 @@ static bool is_host_character(uint8_t character)
            (character >= '0' && character <= '9') || character == '.' || character == '-' || character == '_';
 }
 
-// RFC 6066 §3: a list of one name, {type, length, name}. What is malformed OpenSSL refuses soon after.
+// A list of one name, {type, length, name}: OpenSSL takes no other either.
+bool hello_read_name(const uint8_t *data, size_t length, char *sni, size_t size)
+{
+    sni[0] = '\0';
+    if (length < 5 || read_16(data) != length - 2 || data[2] != NAME_TYPE_HOST ||
+        read_16(data + 3) != length - 5)
+        return false;
+    length = smaller(length - 5, size - 1);
+    for (size_t i = 0; i < length; i++)
+        sni[i] = (char)(is_host_character(data[5 + i]) ? data[5 + i] : '?');
+    sni[length] = '\0';
+    return true;
+}
+
+bool hello_read_protocols(const uint8_t *data, size_t length, const uint8_t **ret, size_t *ret_size)
+{
+    *ret = NULL;
+    *ret_size = 0;
+    if (length < 4 || read_16(data) != length - 2)
+        return false;
+    for (size_t at = 2; at < length; at += 1 + (size_t)data[at]) {
+        if (data[at] == 0 || data[at] >= length - at)
+            return false;
+    }
+    *ret = data + 2;
+    *ret_size = length - 2;
+    return true;
+}
+
 void hello_server_name(SSL *ssl, char *sni, size_t size)
 {
     const uint8_t *data;
     size_t length;
 
     sni[0] = '\0';
-    if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &data, &length) != 1 || length < 5 ||
-        data[2] != NAME_TYPE_HOST || read_16(data + 3) > length - 5)
-        return;
-    length = smaller(read_16(data + 3), size - 1);
-    for (size_t i = 0; i < length; i++)
-        sni[i] = (char)(is_host_character(data[5 + i]) ? data[5 + i] : '?');
-    sni[length] = '\0';
+    if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &data, &length) == 1)
+        (void)hello_read_name(data, length, sni, size);
+}
+
+void hello_protocols(SSL *ssl, const uint8_t **ret, size_t *ret_size)
+{
+    const uint8_t *data;
+    size_t length;
+
+    *ret = NULL;
+    *ret_size = 0;
+    if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &data, &length) == 1)
+        (void)hello_read_protocols(data, length, ret, ret_size);
 }
 
 uint16_t hello_version_max(SSL *ssl)

@@ -70,6 +70,16 @@ static void handshake_failed(void *owner)
     atomic_fetch_add_explicit(&counters_of(owner)->handshakes_failed, 1, memory_order_relaxed);
 }
 
+static void client_refused(void *owner)
+{
+    atomic_fetch_add_explicit(&counters_of(owner)->clients_refused, 1, memory_order_relaxed);
+}
+
+static void connection_rejected(void *owner)
+{
+    atomic_fetch_add_explicit(&counters_of(owner)->connections_rejected, 1, memory_order_relaxed);
+}
+
 // ---- what the master says ----
 
 // Nobody is to wait in a queue that nobody serves: the kernel refuses instead once the last descriptor is closed.
@@ -201,6 +211,7 @@ static int worker_init(struct worker *worker)
         .listeners = setup->listeners,
         .ring = worker->ring,
         .pool = worker->pool,
+        .admission = setup->admission,
         .servers = setup->servers,
         .worker = setup->index,
         .owner = worker,
@@ -208,6 +219,8 @@ static int worker_init(struct worker *worker)
         .connections_changed = connections_changed,
         .connection_started = connection_started,
         .handshake_failed = handshake_failed,
+        .client_refused = client_refused,
+        .connection_rejected = connection_rejected,
     };
     worker->proxy = proxy_create(&proxy_setup, clock_now_ns());
     if (!worker->proxy)

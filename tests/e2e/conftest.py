@@ -171,7 +171,7 @@ class Listener:
 class Stage:
     """A running proxy with one listener for each upstream: stage["echo"].address"""
 
-    def __init__(self, work, certificates, upstreams, layer="user", config=None, tls=None, **options):
+    def __init__(self, work, certificates, upstreams, layer="user", config=None, tls=None, listener=None, **options):
         self.listeners = {name: Listener(self, ringbolt.Port()) for name in upstreams}
         # A listener that says where its certificates are gets no others.
         tls = {name: {**({} if {"certificates", "certificate_dir"} & (tls or {}).get(name, {}).keys()
@@ -180,7 +180,8 @@ class Stage:
             "workers": 2,
             "log": {"format": "json"},
             "ktls": ringbolt.LAYERS[layer],
-            "listeners": [{"name": name, "address": self.listeners[name].port.text, "upstream": name, "tls": tls[name]}
+            "listeners": [{"name": name, "address": self.listeners[name].port.text, "upstream": name, "tls": tls[name],
+                           **(listener or {}).get(name, {})}
                           for name in upstreams],
             "upstreams": [{"name": name, "servers": [{"address": address} for address in addresses]}
                           for name, addresses in upstreams.items()],

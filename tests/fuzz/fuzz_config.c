@@ -84,7 +84,6 @@ static void check_tls(const struct config_tls *tls)
     REQUIRE(tls->version_max == CONFIG_TLS12 || tls->version_max == CONFIG_TLS13);
     REQUIRE(tls->version_min <= tls->version_max);
     REQUIRE(tls->ciphers[0] != '\0' && tls->ciphersuites[0] != '\0' && tls->groups[0] != '\0');
-    REQUIRE(tls->certificate_count > 0 || tls->certificate_dir != NULL);
     REQUIRE(tls->certificate_dir == NULL || tls->certificate_dir[0] == '/');
     REQUIRE(tls->keylog == NULL || tls->keylog[0] == '/');
     REQUIRE(tls->ocsp.cache == NULL || tls->ocsp.cache[0] == '/');
@@ -97,10 +96,41 @@ static void check_tls(const struct config_tls *tls)
     check_client_auth(&tls->client_auth);
 }
 
+static void check_routes(const struct config *config, const struct config_listener *listener)
+{
+    bool has_passthrough = false;
+    bool terminates = listener->upstream != CONFIG_NO_UPSTREAM;
+
+    for (size_t i = 0; i < listener->route_count; i++) {
+        const struct config_route *route = &listener->routes[i];
+
+        REQUIRE(route->way == CONFIG_WAY_REJECT ? route->upstream == CONFIG_NO_UPSTREAM
+                                                : route->upstream < config->upstream_count);
+        for (size_t j = 0; j < route->alpn_count; j++)
+            REQUIRE(strlen(route->alpn[j]) >= 1 && strlen(route->alpn[j]) <= 255);
+        has_passthrough |= route->way == CONFIG_WAY_PASSTHROUGH;
+        terminates |= route->way == CONFIG_WAY_UPSTREAM;
+    }
+    for (size_t i = 0; i < listener->route_name_count; i++) {
+        const struct config_route_name *name = &listener->route_names[i];
+
+        REQUIRE(name->route < listener->route_count && strlen(name->name) <= 253);
+        if (i > 0) {
+            int order = strcmp(name[-1].name, name->name);
+            REQUIRE(order < 0 || (order == 0 && name[-1].route < name->route));
+        }
+    }
+    REQUIRE(has_passthrough == listener->has_passthrough && terminates == !listener->never_terminates);
+    REQUIRE(terminates || listener->route_count > 0);
+}
+
 static void check_listener(const struct config *config, const struct config_listener *listener)
 {
     REQUIRE(listener->name != NULL && listener->where.line > 0);
-    REQUIRE(listener->upstream < config->upstream_count);
+    REQUIRE(listener->upstream < config->upstream_count || listener->upstream == CONFIG_NO_UPSTREAM);
+    REQUIRE(listener->never_terminates || listener->tls.certificate_count > 0 ||
+            listener->tls.certificate_dir != NULL);
+    check_routes(config, listener);
     check_tls(&listener->tls);
     check_address(&listener->address);
 }
@@ -121,6 +151,7 @@ static void check_config(const struct config *config)
 {
     REQUIRE(config->workers >= 1 && config->workers <= 1024);
     REQUIRE(config->limits.connections >= 1 && config->limits.connections <= 10000000);
+    REQUIRE(config->limits.client_hello >= 1024 && config->limits.client_hello <= 65536);
     REQUIRE(config->limits.memory >= (uint64_t)config->workers << 20 && config->limits.memory <= INT64_MAX);
     REQUIRE(config->timeouts.handshake_ns >= 1000000 && config->timeouts.idle_ns >= 1000000);
     check_tickets(config);

@@ -57,6 +57,7 @@ struct run {
     struct buffer_pool *pool;
     struct ring *ring;
     struct servers *servers;
+    struct admission *admission;
     struct proxy *proxy;
     struct client client;
     struct server server;
@@ -95,6 +96,13 @@ static void changed(void *owner, unsigned live)
 
 static void nothing(void *owner)
 {
+}
+
+static unsigned refused_count;
+
+static void refused(void *owner)
+{
+    refused_count++;
 }
 
 static size_t padding(SSL *ssl, int type, size_t length, void *argument)
@@ -172,6 +180,8 @@ static void setup(struct run *run)
     options.pool = run->pool = buffer_pool_create(run->pool_size ? run->pool_size : LEAST_POOL);
     assert_int_equal(ring_create(&options, &run->ring, &why), 0);
     assert_int_equal(servers_create(&run->config, &run->servers), 0);
+    run->admission = admission_create(&run->config);
+    assert_non_null(run->admission);
     setup = (struct proxy_setup){
         .config = &run->config,
         .servers = run->servers,
@@ -181,10 +191,13 @@ static void setup(struct run *run)
         .listeners = listeners,
         .ring = run->ring,
         .pool = run->pool,
+        .admission = run->admission,
         .connections_elsewhere = elsewhere,
         .connections_changed = changed,
         .connection_started = nothing,
         .handshake_failed = nothing,
+        .client_refused = refused,
+        .connection_rejected = nothing,
     };
     run->proxy = proxy_create(&setup, world_now_ns());
     proxy_start(run->proxy);
@@ -461,6 +474,7 @@ static void run_seed(uint64_t seed)
     proxy_destroy(run.proxy);
     check(servers_live(run.servers, 0) == 0, &run, "a place at the server was not given back");
     servers_destroy(run.servers);
+    admission_destroy(run.admission);
     ring_destroy(run.ring);
     check(buffer_pool_used(run.pool) == 0, &run, "a buffer did not come back");
     buffer_pool_destroy(run.pool);
@@ -496,6 +510,7 @@ static void finish(struct run *run)
     proxy_destroy(run->proxy);
     check(servers_live(run->servers, 0) == 0, run, "a place at the server was not given back");
     servers_destroy(run->servers);
+    admission_destroy(run->admission);
     ring_destroy(run->ring);
     check(buffer_pool_used(run->pool) == 0, run, "a buffer did not come back");
     buffer_pool_destroy(run->pool);
@@ -622,6 +637,7 @@ static void test_upload_grows_and_shrinks(void **state)
         check(proxy_idle(first.proxy), &first, "the proxy does not stop");
         proxy_destroy(first.proxy);
         servers_destroy(first.servers);
+        admission_destroy(first.admission);
         ring_destroy(first.ring);
         check(buffer_pool_used(first.pool) == 0, &first, "a buffer did not come back");
         buffer_pool_destroy(first.pool);
@@ -651,6 +667,7 @@ static void test_stop_meets_an_accept(void **state)
               "it does not stop at once");
         proxy_destroy(run.proxy);
         servers_destroy(run.servers);
+        admission_destroy(run.admission);
         ring_destroy(run.ring);
         buffer_pool_destroy(run.pool);
         SSL_free(run.client.ssl);

@@ -54,6 +54,7 @@ static struct server servers[SERVERS_MAX];
 static struct visitor visitors[VISITORS_MAX];
 static unsigned visitor_count, answer_count;
 static struct servers *table;
+static struct admission *admission;
 static struct ring *ring;
 static struct buffer_pool *pool;
 static struct proxy *proxy;
@@ -246,6 +247,8 @@ static void open_proxy(void)
     const char *why;
 
     assert_int_equal(servers_create(&config, &table), 0);
+    admission = admission_create(&config);
+    assert_non_null(admission);
     options.pool = pool = buffer_pool_create(2u << 20);
     assert_int_equal(ring_create(&options, &ring, &why), 0);
     setup = (struct proxy_setup){
@@ -257,9 +260,12 @@ static void open_proxy(void)
         .ring = ring,
         .pool = pool,
         .servers = table,
+        .admission = admission,
         .connections_elsewhere = elsewhere,
         .connections_changed = changed,
         .connection_started = nothing,
+        .client_refused = nothing,
+        .connection_rejected = nothing,
         .handshake_failed = nothing,
     };
     proxy = proxy_create(&setup, world_now_ns());
@@ -326,6 +332,7 @@ static void close_proxy(void)
         assert_int_equal(servers_live(table, i), 0);
     assert_int_equal(servers_queue_length(table, 0), 0);
     servers_destroy(table);
+    admission_destroy(admission);
     ring_destroy(ring);
     assert_int_equal(buffer_pool_used(pool), 0);
     buffer_pool_destroy(pool);

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -281,6 +282,11 @@ int socket_accept(int fd)
     return -EAGAIN;
 }
 
+int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms)
+{
+    return 0;
+}
+
 void socket_prepare(int fd)
 {
     assert(socket_of(fd)->is_open);
@@ -324,9 +330,19 @@ void socket_close(int fd, bool reset)
     peer->out.is_finished = true;
 }
 
-void socket_peer_text(int fd, char *text, size_t size)
+void socket_peer(int fd, struct sockaddr_storage *ret)
 {
-    snprintf(text, size, "peer-%d", fd);
+    struct sockaddr_in *in = (struct sockaddr_in *)ret;
+
+    *ret = (struct sockaddr_storage){0};
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = htonl(0xc0000200); // 192.0.2.0, for documentation (RFC 5737)
+    in->sin_port = htons((uint16_t)fd);
+}
+
+void socket_address_text(const struct sockaddr_storage *address, char *text, size_t size)
+{
+    snprintf(text, size, "peer-%d", ntohs(((const struct sockaddr_in *)address)->sin_port));
 }
 
 // ---- kernel TLS ----

@@ -213,6 +213,7 @@ static inline void check_defaults(const struct config *config)
     assert_int_equal(config->ktls.receive, CONFIG_KTLS_AUTO);
     assert_int_equal(config->ktls.offload_after, 0);
     assert_int_equal(config->limits.connections, 100000);
+    assert_int_equal(config->limits.client_hello, 16384);
     assert_int_equal(config->limits.memory, 256u << 20);
     assert_int_equal(config->timeouts.handshake_ns, 10 * SECOND_NS);
     assert_int_equal(config->timeouts.connect_ns, 5 * SECOND_NS);

@@ -158,6 +158,7 @@ static inline void server_init_empty(struct server *server)
     server->listener.tls.prefers_server = true;
     server->config.listener_count = 1;
     server->config.limits.connections = 1000;
+    server->config.limits.client_hello = 32768;
     server->config.tickets.lifetime_ns = 24 * 3600 * CLOCK_NS_PER_S;
     server->material = material_create(1);
     must(server->material != NULL, "material");

@@ -242,6 +242,7 @@ static inline void add_listener(struct config_address address)
 
     *listener = (struct config_listener){
         .name = address.text,
+        .backlog = 65535,
         .address = address,
         .tls = {.version_min = CONFIG_TLS12,
                 .version_max = CONFIG_TLS13,

@@ -23,6 +23,24 @@ static const struct bad bad_values[] = {
      "c:3:23: `connections` cannot be `auto`; write a number from 1 to 10000000\n"},
     {"connections with a fraction", BOTH "limits: {connections: 1.0}\n",
      "c:3:23: `connections` cannot be `1.0`; write a number from 1 to 10000000\n"},
+    {"a rate that is none", BOTH "limits: {handshakes_per_second: 10/s, connections_per_client: -1}\n",
+     "c:3:33: `handshakes_per_second` cannot be `10/s`; write a number from 0 to 1000000\n"
+     "c:3:63: `connections_per_client` cannot be `-1`; write a number from 0 to 1000000\n"},
+    {"a keepalive beyond the kernel's", IN_LISTENER "tcp: {keepalive: 32768s, user_timeout: 1.5s}}]\n",
+     "c:3:18: `keepalive`: 32768s is too long; at most `32767s` are allowed\n"
+     "c:3:40: `user_timeout` cannot be `1.5s`; write a time such as `500ms`, `10s`, `5m`, `2h` or `1d`\n"},
+    {"a queue of nobody", IN_LISTENER "tcp: {backlog: 0, fast_open: 65536}}]\n",
+     "c:3:16: `backlog` cannot be `0`; write a number from 1 to 65535\n"
+     "c:3:30: `fast_open` cannot be `65536`; write a number from 0 to 65535\n"},
+    {"a server has no queue of ours", IN_UPSTREAM "tcp: {backlog: 5}}]\n",
+     "c:3:7: unknown key `backlog`; known here are keepalive and user_timeout\n"},
+    {"TCP on a unix socket",
+     APP "listeners: [{address: \"unix:/s\", upstream: app, tls: {certificates: [{chain: c, key: k}]},\n"
+     "tcp: {keepalive: 1m}}]\n",
+     "c:3:6: `tcp`: `unix:/s` is not a TCP address; remove it\n"},
+    {"networks of no size", BOTH "limits: {client_network: {ipv4: 0, ipv6: 129}}\n",
+     "c:3:33: `ipv4` cannot be `0`; write a number from 1 to 32\n"
+     "c:3:42: `ipv6` cannot be `129`; write a number from 1 to 128\n"},
     {"memory below what workers need", BOTH "workers: 3\nlimits: {memory: 3145727}\n",
      "c:4:18: `memory`: 3145727 is too little for 3 workers; write at least `3m`\n"},
     {"memory for one", BOTH "workers: 1\nlimits: {memory: 0}\n",
@@ -152,11 +170,14 @@ static void test_everything(void **state)
              "shutdown_timeout: 0s\n"
              "log: {level: debug, format: json, access: off}\n"
              "ktls: {transmit: off, receive: required, offload_after: 256k}\n"
-             "limits: {connections: 10000000, memory: 7m}\n"
+             "limits: {connections: 10000000, memory: 7m, handshakes_per_second: 1000000, connections_per_client: 3,\n"
+             "         handshakes_per_second_per_client: 4, client_network: {ipv4: 24, ipv6: 56}}\n"
              "timeouts: {handshake: 1ms, connect: 2s, idle: 365d, half_closed: 3m}\n"
              "listeners:\n"
              "- name: one\n"
              "  address: '*:443'\n"
+             "  limits: {connections: 9}\n"
+             "  tcp: {keepalive: 1500ms, user_timeout: 30s, backlog: 7, fast_open: 8}\n"
              "  tls:\n"
              "    min_version: 1.3\n"
              "    max_version: \"1.3\"\n"
@@ -169,7 +190,7 @@ static void test_everything(void **state)
              "- {name: two, address: 'unix:run/s', upstream: first,\n"
              "   tls: {max_version: '1.2', certificates: [{chain: c, key: k}]}}\n"
              "upstreams:\n"
-             "- {name: first, balance: round_robin, servers: [{address: 'unix:/run/b'}]}\n"
+             "- {name: first, tcp: {keepalive: 2m, user_timeout: 1ms}, balance: round_robin, servers: [{address: 'unix:/run/b'}]}\n"
              "- {name: second, servers: [{address: '[::1]:1'}, {address: '127.0.0.1:2'}]}\n");
     const struct config_tls *tls = &config->listeners[0].tls;
 
@@ -186,6 +207,23 @@ static void test_everything(void **state)
     assert_int_equal(config->ktls.offload_after, 262144);
     assert_int_equal(config->limits.connections, 10000000);
     assert_int_equal(config->limits.memory, 7u << 20);
+    assert_int_equal(config->limits.handshakes_per_second, 1000000);
+    assert_int_equal(config->limits.connections_per_client, 3);
+    assert_int_equal(config->limits.handshakes_per_second_per_client, 4);
+    assert_int_equal(config->limits.client_network.ipv4, 24);
+    assert_int_equal(config->limits.client_network.ipv6, 56);
+    assert_int_equal(config->listeners[0].connections, 9);
+    assert_int_equal(config->listeners[1].connections, 0);
+    assert_int_equal(config->listeners[0].tcp.keepalive_s, 2);
+    assert_int_equal(config->listeners[0].tcp.user_timeout_ms, 30000);
+    assert_int_equal(config->listeners[0].backlog, 7);
+    assert_int_equal(config->listeners[0].fast_open, 8);
+    assert_int_equal(config->listeners[1].tcp.keepalive_s, 0);
+    assert_int_equal(config->listeners[1].backlog, 65535);
+    assert_int_equal(config->listeners[1].fast_open, 0);
+    assert_int_equal(config->upstreams[0].tcp.keepalive_s, 120);
+    assert_int_equal(config->upstreams[0].tcp.user_timeout_ms, 1);
+    assert_int_equal(config->upstreams[1].tcp.user_timeout_ms, 0);
     assert_int_equal(config->timeouts.handshake_ns, 1000000);
     assert_int_equal(config->timeouts.connect_ns, 2 * SECOND_NS);
     assert_int_equal(config->timeouts.idle_ns, 365 * 86400 * SECOND_NS);
@@ -195,14 +233,14 @@ static void test_everything(void **state)
     assert_int_equal(config->listeners[0].upstream, 1);
     assert_int_equal(tls->version_min, CONFIG_TLS13);
     assert_int_equal(tls->version_max, CONFIG_TLS13);
-    assert_int_equal(tls->where.line, 12);
+    assert_int_equal(tls->where.line, 15);
     assert_int_equal(tls->alpn_count, 2);
     assert_string_equal(tls->alpn[0], "h2");
     assert_string_equal(tls->alpn[1], "http/1.1");
     assert_int_equal(tls->certificate_count, 2);
     assert_string_equal(tls->certificates[0].chain, "/a/c.pem");
     assert_string_equal(tls->certificates[0].key, "/etc/rb/sub/k.pem");
-    assert_int_equal(tls->certificates[0].key_where.line, 17);
+    assert_int_equal(tls->certificates[0].key_where.line, 20);
     assert_string_equal(tls->certificates[1].chain, "/etc/rb/c2");
     assert_int_equal(config->listeners[1].tls.version_max, CONFIG_TLS12);
     assert_int_equal(config->listeners[1].upstream, 0);

@@ -185,20 +185,19 @@ static bool resumes(struct server *from, struct server *at, int version, bool as
 }
 
 // A server of the same configuration and material, as another worker has it, or another listener.
-static struct server twin_of(const struct server *original, const char *listener)
+static void make_twin(const struct server *original, const char *listener, struct server *twin)
 {
-    struct server twin = *original;
-
-    twin.listener.name = (char *)listener;
-    twin.context = NULL;
-    server_start(&twin);
-    return twin;
+    *twin = *original;
+    twin->listener.name = (char *)listener;
+    twin->context = NULL;
+    server_start(twin);
 }
 
 static void test_resumed_at_another_worker(void **state)
 {
-    struct server twin = twin_of(&server, "another listener");
+    struct server twin;
 
+    make_twin(&server, "another listener", &twin);
     assert_true(resumes(&server, &twin, TLS1_3_VERSION, false));
     assert_true(resumes(&server, &twin, TLS1_2_VERSION, false));
     // Finished comes last from the client here, and data right behind it, in TLS 1.2 too.
@@ -257,11 +256,12 @@ static void test_alpn(void **state)
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct server own = twin_of(&server, "test");
+        struct server own;
         SSL_CTX *client = client_context();
         struct engine_outcome outcome;
         struct talk talk;
 
+        make_twin(&server, "test", &own);
         own.listener.tls.alpn = (char **)cases[i].ours;
         while (cases[i].ours[own.listener.tls.alpn_count] != NULL)
             own.listener.tls.alpn_count++;
@@ -373,8 +373,9 @@ static void test_certificate_by_client(void **state)
 
 static void test_version_bounds(void **state)
 {
-    struct server own = twin_of(&server, "test");
+    struct server own;
 
+    make_twin(&server, "test", &own);
     own.listener.tls.version_max = CONFIG_TLS12;
     server_start(&own);
     assert_int_equal(outcome_with(&own, client_context()).version, RECORD_TLS12);

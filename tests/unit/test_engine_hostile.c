@@ -7,6 +7,8 @@
 
 #include "src/tls/hello.h"
 
+#define HELLO_SIZE_MAX 32768 // as server_init_empty() has it
+
 #define OUTPUT_MAX 16384 // more than any server's flight here
 
 static struct server server; // RSA and ECDSA
