@@ -30,6 +30,7 @@ struct proxy_setup {
     void (*connections_changed)(void *owner, unsigned live);
     void (*connection_started)(void *owner);
     void (*handshake_failed)(void *owner);
+    void (*proxy_header_refused)(void *owner);
 };
 
 // NULL when there is no memory. Everything in *setup must outlive it. now_ns is the monotonic clock.

@@ -26,3 +26,9 @@ int socket_discard(int fd);
 // "203.0.113.7:51234", "[2001:db8::1]:443", "unix:/path" or "unix" into text[size].
 #define SOCKET_TEXT_SIZE 128
 void socket_peer_text(int fd, char *text, size_t size);
+// The addresses at both ends, filled up with zeroes. 0 or -errno.
+int socket_peer(int fd, struct sockaddr_storage *ret);
+int socket_local(int fd, struct sockaddr_storage *ret);
+
+// An address in the same words (socket_text.c; no system call).
+void socket_text(const struct sockaddr_storage *address, char *text, size_t size);

@@ -102,15 +102,15 @@ int engine_outcome(struct engine *engine, struct engine_outcome *ret);
 
 // What is told of the certificates of both sides to a server that wants to know (PROXY protocol).
 struct engine_certificates {
-    bool
-        has_client; // the client showed a good one, in this handshake or the one that its session goes back to
-    uint8_t *client; // that, DER, owned; NULL without
+    // The client showed a good one, in this handshake or in the one that its session goes back to: DER, owned. Without: NULL.
+    bool has_client;
+    uint8_t *client;
     size_t client_size;
-    char client_name
-        [256]; // its first common name, UTF-8; "" without, and where it is longer or holds a zero byte
-    const char *
-        signature; // "ecdsa-with-SHA256", OpenSSL's short name of how ours is signed, static; NULL when none was shown
-    char key[32]; // "RSA2048", "EC256", "ED25519": the key of ours; "" when none was shown
+    char client_name[256]; // its first common name, UTF-8; "" without, if it is longer, or holds a zero byte
+    // How ours is signed ("ecdsa-with-SHA256", OpenSSL's short name, static), and its key ("RSA2048", "EC256", "ED25519"). A resumed
+    // session shows none: NULL and "".
+    const char *signature;
+    char key[32];
 };
 
 // Fills *ret between ENGINE_DONE and engine_outcome(); engine_certificates_finish() it. 0, or -ENOMEM.

@@ -36,7 +36,8 @@ struct worker_counters {
     _Atomic uint64_t connections_live; // now; the master zeroes it when the worker has died
     _Atomic uint64_t connections_total;
     _Atomic uint64_t handshakes_failed;
-    char padding[40]; // a cache line each: nobody shares one
+    _Atomic uint64_t proxy_headers_refused; // ended with `proxy_header`
+    char padding[32];                       // a cache line each: nobody shares one
 };
 
 struct worker_setup {

@@ -229,6 +229,7 @@ static void build_listener(struct builder *builder, size_t index, const struct n
     check_listener_name(builder, index, node);
     build_listener_address(builder, listener, raw->address, node);
     build_tls(builder, &raw->tls, node_get(node, "tls"), &listener->tls);
+    build_proxy_from(builder, raw, node, listener);
     listener->upstream = build_find_upstream(builder, raw->upstream, node_get(node, "upstream"));
 }
 

@@ -243,6 +243,7 @@ static void finish_tls(struct config_tls *tls)
 static void finish_listener(struct config_listener *listener)
 {
     finish_tls(&listener->tls);
+    free(listener->proxy.networks);
     free(listener->address.text);
     free(listener->name);
 }

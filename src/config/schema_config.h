@@ -61,6 +61,10 @@ struct raw_listener {
     char *name;
     char *address;
     struct raw_tls tls;
+    enum config_proxy_in *proxy_protocol;
+    char **proxy_protocol_from;
+    unsigned proxy_protocol_from_count;
+    int *proxy_protocol_required;
     char *upstream;
 };
 
@@ -71,6 +75,9 @@ struct raw_server {
 struct raw_upstream {
     char *name;
     int *balance; // it has one value so far, so nobody asks
+    enum config_proxy_out *proxy_protocol;
+    enum config_proxy_tlv *proxy_protocol_tlvs;
+    unsigned proxy_protocol_tlvs_count;
     struct raw_server *servers;
     unsigned servers_count;
 };

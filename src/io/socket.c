@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ringbolt/socket.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <linux/sockios.h>
@@ -80,30 +79,32 @@ int socket_discard(int fd)
 
 void socket_peer_text(int fd, char *text, size_t size)
 {
+    struct sockaddr_storage address;
+
+    if (socket_peer(fd, &address) < 0)
+        snprintf(text, size, "unknown");
+    else
+        socket_text(&address, text, size);
+}
+
+int socket_peer(int fd, struct sockaddr_storage *ret)
+{
     struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
     socklen_t length = sizeof(address);
-    char host[INET6_ADDRSTRLEN] = "";
 
-    if (getpeername(fd, (struct sockaddr *)&address, &length) < 0) {
-        snprintf(text, size, "unknown");
-        return;
-    }
-    if (address.ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)&address;
+    if (getpeername(fd, (struct sockaddr *)&address, &length) < 0)
+        return -errno;
+    *ret = address;
+    return 0;
+}
 
-        inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-        snprintf(text, size, "%s:%u", host, ntohs(in->sin_port));
-    } else if (address.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address;
+int socket_local(int fd, struct sockaddr_storage *ret)
+{
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+    socklen_t length = sizeof(address);
 
-        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-            inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], host, sizeof(host));
-            snprintf(text, size, "%s:%u", host, ntohs(in6->sin6_port));
-        } else {
-            inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-            snprintf(text, size, "[%s]:%u", host, ntohs(in6->sin6_port));
-        }
-    } else {
-        snprintf(text, size, "unix");
-    }
+    if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+        return -errno;
+    *ret = address;
+    return 0;
 }

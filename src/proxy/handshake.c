@@ -22,14 +22,19 @@ static void receive(struct connection *connection)
     ring_receive_idle(connection->proxy->ring, &connection->client.receive_op, connection->client.fd);
 }
 
-void handshake_start(struct connection *connection, struct tls_context *context)
+static void take_turns(struct connection *connection, struct buffer *buffer);
+
+void handshake_start(struct connection *connection, struct tls_context *context, struct buffer *first)
 {
     connection->engine = engine_create_server(context);
     if (!connection->engine) {
+        buffer_give(connection->proxy->pool, first);
         connection_end(connection, END_MEMORY, ALERT_NONE, "no memory for a handshake");
-        return;
+    } else if (first) {
+        take_turns(connection, first);
+    } else {
+        receive(connection);
     }
-    receive(connection);
 }
 
 void handshake_retry(struct connection *connection)
@@ -59,13 +64,21 @@ static void failed(struct connection *connection)
 // The keys come out and the dialling begins. What was read behind the handshake waits in `leftover`.
 static void succeeded(struct connection *connection, struct buffer *buffer)
 {
+    struct engine_certificates certificates = {0};
     struct engine_outcome outcome;
+    int error = 0;
 
+    if (header_out_wants_certificates(connection))
+        error = engine_certificates(connection->engine, &certificates);
     if (engine_outcome(connection->engine, &outcome) < 0) {
+        engine_certificates_finish(&certificates);
         buffer_give(connection->proxy->pool, buffer);
         connection_end(connection, END_INTERNAL, ALERT_NONE, "no traffic keys");
         return;
     }
+    if (error == 0)
+        error = header_out_make(connection, &outcome, &certificates);
+    engine_certificates_finish(&certificates);
     endpoint_protect(&connection->client, &outcome.receive, &outcome.transmit, outcome.payload_max);
     record_keys_wipe(&outcome.receive);
     record_keys_wipe(&outcome.transmit);
@@ -82,6 +95,10 @@ static void succeeded(struct connection *connection, struct buffer *buffer)
         connection->leftover = buffer;
     } else {
         buffer_give(connection->proxy->pool, buffer);
+    }
+    if (error < 0) {
+        connection_end(connection, END_MEMORY, ALERT_INTERNAL_ERROR, "no memory for a PROXY header");
+        return;
     }
     proxy_check_retired(connection); // its certificate may have been retired while it shook hands
     connection_enter(connection, CONNECTION_DIAL);

@@ -70,6 +70,11 @@ static void handshake_failed(void *owner)
     atomic_fetch_add_explicit(&counters_of(owner)->handshakes_failed, 1, memory_order_relaxed);
 }
 
+static void proxy_header_refused(void *owner)
+{
+    atomic_fetch_add_explicit(&counters_of(owner)->proxy_headers_refused, 1, memory_order_relaxed);
+}
+
 // ---- what the master says ----
 
 // Nobody is to wait in a queue that nobody serves: the kernel refuses instead once the last descriptor is closed.
@@ -207,6 +212,7 @@ static int worker_init(struct worker *worker)
         .connections_changed = connections_changed,
         .connection_started = connection_started,
         .handshake_failed = handshake_failed,
+        .proxy_header_refused = proxy_header_refused,
     };
     worker->proxy = proxy_create(&proxy_setup, clock_now_ns());
     if (!worker->proxy)

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -321,6 +322,28 @@ void socket_close(int fd, bool reset)
 void socket_peer_text(int fd, char *text, size_t size)
 {
     snprintf(text, size, "peer-%d", fd);
+}
+
+static int test_address(int fd, uint32_t host, struct sockaddr_storage *ret)
+{
+    struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
+
+    assert(socket_of(fd)->is_open);
+    memset(ret, 0, sizeof(*ret));
+    v4->sin_family = AF_INET;
+    v4->sin_addr.s_addr = htonl(host);
+    v4->sin_port = htons((uint16_t)(fd - SOCKET_FIRST + 1));
+    return 0;
+}
+
+int socket_peer(int fd, struct sockaddr_storage *ret)
+{
+    return test_address(fd, WORLD_PEER, ret);
+}
+
+int socket_local(int fd, struct sockaddr_storage *ret)
+{
+    return test_address(fd, WORLD_LOCAL, ret);
 }
 
 // ---- kernel TLS ----
