@@ -195,7 +195,7 @@ struct engine_certificates;
 // Whether the server wants more than addresses: then header_out_make() wants the certificates.
 bool header_out_wants_certificates(const struct connection *connection);
 // The handshake is over: makes the header, if the upstream wants one. What an incoming header said is forgotten. outcome and
-// certificates may be NULL: nothing is known of TLS. 0 or -ENOMEM.
+// certificates may be NULL, when TLS is not ours: then names.sni is all that is told of it. 0 or -ENOMEM.
 int header_out_make(struct connection *connection, const struct engine_outcome *outcome,
                     const struct engine_certificates *certificates);
 // The server stands: starts to send it, ahead of the flow. Does nothing if there is none.

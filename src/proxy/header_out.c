@@ -49,6 +49,12 @@ static struct proxy_bytes text_of(const char *text)
     return (struct proxy_bytes){.data = text && text[0] ? text : NULL, .size = text ? strlen(text) : 0};
 }
 
+// Of a handshake that is not ours.
+static const char *sni_of(const struct connection *connection)
+{
+    return connection->names.sni ? connection->names.sni->text : NULL;
+}
+
 // What this connection is called: by the proxy ahead, or by us.
 static struct proxy_bytes find_unique_id(const struct connection *connection,
                                          char text[static UNIQUE_ID_TEXT])
@@ -115,8 +121,8 @@ static int make(struct connection *connection, const struct config_proxy_to *to,
     find_addresses(connection, &addresses);
     if (outcome && (to->tlvs & CONFIG_PROXY_TLV_ALPN))
         plan.alpn = text_of(outcome->alpn);
-    if (outcome && (to->tlvs & CONFIG_PROXY_TLV_AUTHORITY))
-        plan.authority = text_of(outcome->sni);
+    if (to->tlvs & CONFIG_PROXY_TLV_AUTHORITY)
+        plan.authority = text_of(outcome ? outcome->sni : sni_of(connection));
     if (to->tlvs & CONFIG_PROXY_TLV_UNIQUE_ID)
         plan.unique_id = find_unique_id(connection, unique_id);
     if (outcome && certificates && header_out_wants_certificates(connection))

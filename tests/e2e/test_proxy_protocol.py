@@ -656,6 +656,25 @@ def test_nginx_reads_ours(start, certificates, guild, tmp_path, layer, header):
         peer.close()
 
 
+@any_layer
+@pytest.mark.parametrize("header,more", [("v1", {}), ("v2", {"proxy_protocol_tlvs": []})])
+def test_nginx_stream_reads_ours(start, speak, tmp_path, header, more):
+    """Before 1.23.3 it takes 107 bytes, so it gets addresses alone."""
+    tmp_path.chmod(0o755)
+    peer = peers.nginx(str(tmp_path), """stream { server {
+        listen %(behind)s proxy_protocol;
+        return "$proxy_protocol_addr:$proxy_protocol_port $proxy_protocol_server_addr:$proxy_protocol_server_port";
+    } }
+""", ["behind"], stream=True)
+    try:
+        stage = start({"app": [peer.text("behind")]}, sends={"app": {"proxy_protocol": header, **more}})
+        client = speak(stage["app"])
+        said, how = client.read_to_end()
+        assert (said.decode(), how) == (f"{client.name} {text(stage['app'].address)}", "close_notify")
+    finally:
+        peer.close()
+
+
 # ---- others ahead of us
 
 HAPROXY_FRONT = """
