@@ -39,6 +39,7 @@ struct run {
     struct config_server servers[2];
     struct buffer_pool *pool;
     struct ring *ring;
+    struct admission *admission;
     struct proxy *proxy;
     struct side client, server;
     enum world_dial dial;
@@ -141,6 +142,8 @@ static void setup(struct run *run)
     };
     options.pool = run->pool = buffer_pool_create(1u << 20);
     assert_int_equal(ring_create(&options, &run->ring, &why), 0);
+    run->admission = admission_create(&run->config);
+    assert_non_null(run->admission);
     setup = (struct proxy_setup){
         .config = &run->config,
         .probe = &world_probe,
@@ -150,6 +153,7 @@ static void setup(struct run *run)
         .ring = run->ring,
         .pool = run->pool,
         .owner = run,
+        .admission = run->admission,
         .connections_elsewhere = elsewhere,
         .connections_changed = changed,
         .connection_started = nothing,
@@ -251,6 +255,7 @@ static void finish(struct run *run)
         side_step(run, &run->server, &run->client, 99);
     }
     proxy_destroy(run->proxy);
+    admission_destroy(run->admission);
     ring_destroy(run->ring);
     check(buffer_pool_used(run->pool) == 0, run, "a buffer did not come back");
     buffer_pool_destroy(run->pool);
