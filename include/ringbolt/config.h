@@ -308,7 +308,7 @@ void config_destroy(struct config *config);
 // list). NULL: none does.
 const struct config_route *config_route_choose(const struct config_listener *listener, const char *sni,
                                                const uint8_t *alpn, size_t alpn_size);
-// Whether a route is for the name, whatever protocols it wants.
+// Whether a route is for the name, whatever protocols it wants, and leads somewhere.
 bool config_route_knows(const struct config_listener *listener, const char *sni);
 // The first of `ours` that is in offered[size], written as above; NULL: none is.
 const char *config_alpn_choose(char *const *ours, size_t count, const uint8_t *offered, size_t size);

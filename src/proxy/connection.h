@@ -17,8 +17,8 @@
 enum connection_state {
     CONNECTION_ACCEPT, // has a socket and nothing else
     CONNECTION_HEADER, // a PROXY header is awaited, or read
-    CONNECTION_HELLO,  // the engine shakes hands; bytes in, bytes out, one operation at a time
-    CONNECTION_DIAL, // the handshake is done (its last flight may still be leaving); servers are tried in turn
+    CONNECTION_HELLO,  // the engine shakes hands; bytes in, bytes out, one operation at a time. Or the ClientHello says: pass it through
+    CONNECTION_DIAL, // the handshake, if there is one, is done (its last flight may still be leaving); servers are tried in turn
     CONNECTION_OFFLOAD, // both sides stand; the directions that shall start in the kernel are moved there
     CONNECTION_RELAY,   // the flows run
     CONNECTION_DRAIN, // the end is decided: what is being sent leaves, an alert or close_notify follows, the peer's rest is dropped

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // HELLO: bytes from the client go into the engine, its output goes back, one operation at a time. When it is done, the keys
-// come out, the client's endpoint gets them, and the dialling begins while the last flight is still leaving.
+// come out, the client's endpoint gets them, and the dialling begins while the last flight is still leaving. Where some streams are passed
+// through, peek.c looks at the ClientHello first.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
