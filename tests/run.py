@@ -207,7 +207,7 @@ def main():
             here = [lambda: meson_tests(run, "build"), lambda: end_to_end(run, "build")]
             if not args.quick:
                 def sanitized():
-                    if build(run, "build-asan", "-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"):
+                    if build(run, "build-asan", "-Dtests=enabled", "-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"):
                         meson_tests(run, "build-asan")
                         end_to_end(run, "build-asan", RINGBOLT_SANITIZE="asan ubsan", UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
                 here.append(sanitized)

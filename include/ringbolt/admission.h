@@ -3,7 +3,7 @@
 // share; each worker writes only its own part, so there are no locks that a dying worker could hold, and reads everybody's.
 //
 // Clients are counted by network: an IPv4 address or an IPv6 /64, or what limits.client_network says. A worker has room
-// for four times as many networks as limits.connections; where chance puts more than eight near one place, the ninth is not counted.
+// for four times as many networks as limits.connections; should chance fill all places that one may stand at, it is not counted.
 #pragma once
 
 #include <stdbool.h>

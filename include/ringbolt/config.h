@@ -126,6 +126,22 @@ struct config_route_name {
     struct config_where where;
 };
 
+// A network, or one address: the first `bits` of 128 count. IPv4 stands as it is mapped into IPv6 (::ffff:192.0.2.0 with 96 bits more).
+struct config_network {
+    uint8_t prefix[16];
+    unsigned bits;
+};
+
+// Which headers of the PROXY protocol a listener takes.
+enum config_proxy_in { CONFIG_PROXY_IN_OFF, CONFIG_PROXY_IN_V1, CONFIG_PROXY_IN_V2, CONFIG_PROXY_IN_ANY };
+
+struct config_proxy_from {
+    enum config_proxy_in mode;       // default CONFIG_PROXY_IN_OFF: then everything else is of no effect
+    bool is_required;                // default true. false: who is in no network, or sends no header, is a client
+    struct config_network *networks; // whose headers are believed; none: everybody's
+    size_t network_count;
+};
+
 struct config_listener {
     char *name;                    // default: the address as written
     struct config_address address; // port 0: the kernel chooses one
@@ -141,6 +157,7 @@ struct config_listener {
     bool has_passthrough;  // one of the routes passes streams through
     bool never_terminates; // every client is passed through or rejected: there may be no certificate
     size_t upstream; // of clients that no route is for, index into config.upstreams; CONFIG_NO_UPSTREAM: they are rejected
+    struct config_proxy_from proxy;
     struct config_where where;
 };
 
@@ -166,6 +183,27 @@ struct config_health {
     uint64_t slow_start_ns;   // after coming back, until a server has its whole weight; default 0
 };
 
+enum config_proxy_out { CONFIG_PROXY_OUT_OFF, CONFIG_PROXY_OUT_V1, CONFIG_PROXY_OUT_V2 };
+
+// What a header of version 2 says besides addresses; bits.
+enum config_proxy_tlv {
+    CONFIG_PROXY_TLV_ALPN = 1 << 0,
+    CONFIG_PROXY_TLV_AUTHORITY = 1 << 1,
+    CONFIG_PROXY_TLV_UNIQUE_ID = 1 << 2,
+    CONFIG_PROXY_TLV_SSL = 1 << 3,
+    CONFIG_PROXY_TLV_SSL_CIPHER = 1 << 4,
+    CONFIG_PROXY_TLV_CERT_CN = 1 << 5,
+    CONFIG_PROXY_TLV_CERT_SIG = 1 << 6,
+    CONFIG_PROXY_TLV_CERT_KEY = 1 << 7,
+    CONFIG_PROXY_TLV_CLIENT_CERT = 1 << 8,
+    CONFIG_PROXY_TLV_CRC32C = 1 << 9,
+};
+
+struct config_proxy_to {
+    enum config_proxy_out mode; // default CONFIG_PROXY_OUT_OFF
+    unsigned tlvs;              // enum config_proxy_tlv; default: all but CRC32C
+};
+
 struct config_upstream {
     char *name;
     enum config_balance balance; // default CONFIG_ROUND_ROBIN
@@ -174,6 +212,7 @@ struct config_upstream {
         unsigned size;       // connections that may wait for a server that is full, all workers together; default 0
         uint64_t timeout_ns; // default 5 s
     } queue;
+    struct config_proxy_to proxy;
     struct config_server *servers;
     size_t server_count; // 1 or more, of which at least one has a weight
     struct config_tcp tcp;
@@ -293,7 +332,7 @@ void config_destroy(struct config *config);
 // list). NULL: none does.
 const struct config_route *config_route_choose(const struct config_listener *listener, const char *sni,
                                                const uint8_t *alpn, size_t alpn_size);
-// Whether a route is for the name, whatever protocols it wants.
+// Whether a route is for the name, whatever protocols it wants, and leads somewhere.
 bool config_route_knows(const struct config_listener *listener, const char *sni);
 // The first of `ours` that is in offered[size], written as above; NULL: none is.
 const char *config_alpn_choose(char *const *ours, size_t count, const uint8_t *offered, size_t size);
@@ -307,3 +346,8 @@ int config_address_parse(const char *text, struct config_address *ret, const cha
 // -ERANGE.
 int config_time_parse(const char *text, uint64_t *ret_ns);
 int config_size_parse(const char *text, uint64_t *ret_bytes);
+
+// `192.0.2.0/24`, `2001:db8::/32`, or an address for itself alone. 0, or -EINVAL with *ret_why (static text).
+int config_network_parse(const char *text, struct config_network *ret, const char **ret_why);
+// Whether the address is in the network; an IPv4 address is the same whether it stands in IPv6 or not. False for unix addresses.
+bool config_network_holds(const struct config_network *network, const struct sockaddr_storage *address);

@@ -36,6 +36,7 @@ struct proxy_setup {
     void (*handshake_failed)(void *owner);
     void (*client_refused)(void *owner);
     void (*connection_rejected)(void *owner); // by a route, or for want of one
+    void (*proxy_header_refused)(void *owner);
 };
 
 // NULL when there is no memory. Everything in *setup must outlive it. now_ns is the monotonic clock.

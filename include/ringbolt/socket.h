@@ -27,8 +27,10 @@ void socket_close(int fd, bool reset);
 // Reads into a scratch area, dropping what comes (records of kernel TLS of any type too): bytes dropped, 0 at end of
 // file, -errno; -EAGAIN: nothing there.
 int socket_discard(int fd);
-// getpeername(2); AF_UNSPEC when that can't be told.
-void socket_peer(int fd, struct sockaddr_storage *ret);
-// "203.0.113.7:51234", "[2001:db8::1]:443", "unix" or "unknown" into text[size].
+// The addresses at both ends, filled up with zeroes. 0 or -errno.
+int socket_peer(int fd, struct sockaddr_storage *ret);
+int socket_local(int fd, struct sockaddr_storage *ret);
+
+// "203.0.113.7:51234", "[2001:db8::1]:443", "unix", or "unknown" for AF_UNSPEC, into text[size] (socket_text.c; no system call).
 #define SOCKET_TEXT_SIZE 128
-void socket_address_text(const struct sockaddr_storage *address, char *text, size_t size);
+void socket_text(const struct sockaddr_storage *address, char *text, size_t size);

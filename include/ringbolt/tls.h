@@ -100,6 +100,24 @@ void engine_output_sent(struct engine *engine, size_t length);
 // record_keys_wipe().
 int engine_outcome(struct engine *engine, struct engine_outcome *ret);
 
+// What is told of the certificates of both sides to a server that wants to know (PROXY protocol).
+struct engine_certificates {
+    // The client showed a good one, in this handshake or in the one that its session goes back to: DER, owned. Without: NULL.
+    bool has_client;
+    uint8_t *client;
+    size_t client_size;
+    char client_name[256]; // its first common name, UTF-8; "" without, if it is longer, or holds a zero byte
+    // How ours is signed ("ecdsa-with-SHA256", OpenSSL's short name, static), and its key ("RSA2048", "EC256", "ED25519"). A resumed
+    // session shows none: NULL and "".
+    const char *signature;
+    char key[32];
+};
+
+// Fills *ret between ENGINE_DONE and engine_outcome(); engine_certificates_finish() it. 0, or -ENOMEM.
+int engine_certificates(const struct engine *engine, struct engine_certificates *ret);
+// A zeroed or finished one is accepted.
+void engine_certificates_finish(struct engine_certificates *certificates);
+
 // Names known so far (sni), for the log line of a handshake that failed or timed out.
 const char *engine_sni(const struct engine *engine);
 

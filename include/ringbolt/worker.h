@@ -40,7 +40,8 @@ struct worker_counters {
     _Atomic uint64_t handshakes_failed;
     _Atomic uint64_t clients_refused; // by a limit for one client
     _Atomic uint64_t connections_rejected; // by routes
-    char padding[24]; // a cache line each: nobody shares one
+    _Atomic uint64_t proxy_headers_refused; // ended with `proxy_header`
+    char padding[16]; // a cache line each: nobody shares one
 };
 
 struct worker_setup {

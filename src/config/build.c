@@ -274,6 +274,7 @@ static void build_listener(struct builder *builder, size_t index, const struct n
     build_listener_tcp(builder, &raw->tcp, node_get(node, "tcp"), listener);
     build_routes(builder, raw, node, listener);
     build_tls(builder, &raw->tls, node_get(node, "tls"), !listener->never_terminates, &listener->tls);
+    build_proxy_from(builder, raw, node, listener);
 }
 
 struct config *build_config(const struct build_input *input, struct report *report)

@@ -74,3 +74,9 @@ void build_alpn(struct builder *builder, char **raw, unsigned count, const struc
 // build_certificate.c.
 void build_certificates(struct builder *builder, const struct raw_tls *raw, const struct node *node,
                         bool needs_any, struct config_tls *tls);
+
+// build_proxy.c: the PROXY protocol. The listener's address is known.
+void build_proxy_from(struct builder *builder, const struct raw_listener *raw, const struct node *node,
+                      struct config_listener *listener);
+void build_proxy_to(struct builder *builder, const struct raw_upstream *raw, const struct node *node,
+                    struct config_proxy_to *proxy);

@@ -249,6 +249,7 @@ static void finish_listener(struct config_listener *listener)
     for (size_t i = 0; i < listener->route_name_count; i++)
         free(listener->route_names[i].name);
     free(listener->route_names);
+    free(listener->proxy.networks);
     free(listener->address.text);
     free(listener->name);
 }

@@ -108,10 +108,14 @@ bool config_route_knows(const struct config_listener *listener, const char *sni)
 
     route_keys_find(sni, &keys);
     for (size_t i = 0; i < keys.count; i++) {
-        size_t at = route_first(listener, keys.keys[i]);
+        for (size_t at = route_first(listener, keys.keys[i]); at < listener->route_name_count; at++) {
+            const struct config_route_name *name = &listener->route_names[at];
 
-        if (at < listener->route_name_count && strcmp(listener->route_names[at].name, keys.keys[i]) == 0)
-            return true;
+            if (strcmp(name->name, keys.keys[i]) != 0)
+                break;
+            if (listener->routes[name->route].way != CONFIG_WAY_REJECT)
+                return true;
+        }
     }
     return false;
 }

@@ -40,6 +40,22 @@ static const cyaml_strval_t balance_words[] = {{"round_robin", CONFIG_ROUND_ROBI
                                                {"least_connections", CONFIG_LEAST_CONNECTIONS},
                                                {"source_hash", CONFIG_SOURCE_HASH}};
 static const cyaml_strval_t check_words[] = {{"off", CONFIG_CHECK_OFF}, {"tcp", CONFIG_CHECK_TCP}};
+static const cyaml_strval_t proxy_in_words[] = {{"off", CONFIG_PROXY_IN_OFF},
+                                                {"v1", CONFIG_PROXY_IN_V1},
+                                                {"v2", CONFIG_PROXY_IN_V2},
+                                                {"any", CONFIG_PROXY_IN_ANY}};
+static const cyaml_strval_t proxy_out_words[] = {
+    {"off", CONFIG_PROXY_OUT_OFF}, {"v1", CONFIG_PROXY_OUT_V1}, {"v2", CONFIG_PROXY_OUT_V2}};
+static const cyaml_strval_t proxy_tlv_words[] = {{"alpn", CONFIG_PROXY_TLV_ALPN},
+                                                 {"authority", CONFIG_PROXY_TLV_AUTHORITY},
+                                                 {"unique_id", CONFIG_PROXY_TLV_UNIQUE_ID},
+                                                 {"ssl", CONFIG_PROXY_TLV_SSL},
+                                                 {"ssl_cipher", CONFIG_PROXY_TLV_SSL_CIPHER},
+                                                 {"cert_cn", CONFIG_PROXY_TLV_CERT_CN},
+                                                 {"cert_sig", CONFIG_PROXY_TLV_CERT_SIG},
+                                                 {"cert_key", CONFIG_PROXY_TLV_CERT_KEY},
+                                                 {"client_cert", CONFIG_PROXY_TLV_CLIENT_CERT},
+                                                 {"crc32c", CONFIG_PROXY_TLV_CRC32C}};
 
 // The entry of lists of names and paths.
 static const cyaml_schema_value_t text_value = {
@@ -130,6 +146,10 @@ static const cyaml_schema_field_t route_fields[] = {
 static const cyaml_schema_value_t route_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_route, route_fields),
 };
+static const cyaml_schema_value_t proxy_tlv_value = {
+    CYAML_VALUE_ENUM(CYAML_FLAG_STRICT, enum config_proxy_tlv, proxy_tlv_words,
+                     CYAML_ARRAY_LEN(proxy_tlv_words)),
+};
 
 static const cyaml_schema_field_t listener_fields[] = {
     NAME_FIELD("name", OPTIONAL, struct raw_listener, name),
@@ -139,6 +159,11 @@ static const cyaml_schema_field_t listener_fields[] = {
     CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_listener, tcp, listener_tcp_fields),
     LIST_FIELD("routes", OPTIONAL, struct raw_listener, routes, &route_value, 1, LIST_MAX),
     NAME_FIELD("upstream", OPTIONAL, struct raw_listener, upstream), // the builder says where it is missing
+    ENUM_FIELD("proxy_protocol", OPTIONAL, struct raw_listener, proxy_protocol, proxy_in_words),
+    LIST_FIELD("proxy_protocol_from", OPTIONAL, struct raw_listener, proxy_protocol_from, &text_value, 1,
+               LIST_MAX),
+    ENUM_FIELD("proxy_protocol_required", OPTIONAL, struct raw_listener, proxy_protocol_required,
+               switch_words),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t listener_value = {
@@ -186,6 +211,9 @@ static const cyaml_schema_field_t upstream_fields[] = {
     CYAML_FIELD_MAPPING("health", OPTIONAL, struct raw_upstream, health, health_fields),
     CYAML_FIELD_MAPPING("queue", OPTIONAL, struct raw_upstream, queue, queue_fields),
     CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_upstream, tcp, upstream_tcp_fields),
+    ENUM_FIELD("proxy_protocol", OPTIONAL, struct raw_upstream, proxy_protocol, proxy_out_words),
+    LIST_FIELD("proxy_protocol_tlvs", OPTIONAL, struct raw_upstream, proxy_protocol_tlvs, &proxy_tlv_value, 0,
+               CYAML_ARRAY_LEN(proxy_tlv_words)),
     LIST_FIELD("servers", REQUIRED, struct raw_upstream, servers, &server_value, 1, LIST_MAX),
     CYAML_FIELD_END,
 };
@@ -265,9 +293,7 @@ static const cyaml_schema_value_t config_value = {
 // What the interface keeps for features that this version does not have.
 static const struct schema_reserved reserved[] = {
     {admin_fields, "http", NULL},
-    {listener_fields, "proxy_protocol", NULL},
     {listener_fields, "redirect", NULL},
-    {upstream_fields, "proxy_protocol", NULL},
     {upstream_fields, "tls", NULL},
 };
 

@@ -86,6 +86,10 @@ struct raw_listener {
     struct raw_tcp tcp;
     struct raw_route *routes;
     unsigned routes_count;
+    enum config_proxy_in *proxy_protocol;
+    char **proxy_protocol_from;
+    unsigned proxy_protocol_from_count;
+    int *proxy_protocol_required;
     char *upstream;
 };
 
@@ -118,6 +122,9 @@ struct raw_upstream {
     struct raw_health health;
     struct raw_queue queue;
     struct raw_tcp tcp;
+    enum config_proxy_out *proxy_protocol;
+    enum config_proxy_tlv *proxy_protocol_tlvs;
+    unsigned proxy_protocol_tlvs_count;
     struct raw_server *servers;
     unsigned servers_count;
 };

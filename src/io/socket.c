@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ringbolt/socket.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <linux/sockios.h>
@@ -106,35 +105,24 @@ int socket_discard(int fd)
     return length < 0 ? -errno : (int)length;
 }
 
-void socket_peer(int fd, struct sockaddr_storage *ret)
+int socket_peer(int fd, struct sockaddr_storage *ret)
 {
-    socklen_t length = sizeof(*ret);
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+    socklen_t length = sizeof(address);
 
-    *ret = (struct sockaddr_storage){.ss_family = AF_UNSPEC};
-    if (getpeername(fd, (struct sockaddr *)ret, &length) < 0)
-        ret->ss_family = AF_UNSPEC;
+    if (getpeername(fd, (struct sockaddr *)&address, &length) < 0)
+        return -errno;
+    *ret = address;
+    return 0;
 }
 
-void socket_address_text(const struct sockaddr_storage *address, char *text, size_t size)
+int socket_local(int fd, struct sockaddr_storage *ret)
 {
-    char host[INET6_ADDRSTRLEN] = "";
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+    socklen_t length = sizeof(address);
 
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-
-        inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-        snprintf(text, size, "%s:%u", host, ntohs(in->sin_port));
-    } else if (address->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-
-        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-            inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], host, sizeof(host));
-            snprintf(text, size, "%s:%u", host, ntohs(in6->sin6_port));
-        } else {
-            inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-            snprintf(text, size, "[%s]:%u", host, ntohs(in6->sin6_port));
-        }
-    } else {
-        snprintf(text, size, address->ss_family == AF_UNIX ? "unix" : "unknown");
-    }
+    if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+        return -errno;
+    *ret = address;
+    return 0;
 }

@@ -12,7 +12,8 @@
 #include "ringbolt/clock.h"
 
 #define PLACES_EACH      4 // for each connection that there may be: a quarter is used at most
-#define PLACES_LOOKED_AT 8 // where a network may stand: the place that its key names, and those behind it
+#define PLACES_IN_A_ROW  8 // a network may stand at either of two places that its key names, or behind one of them
+#define PLACES_LOOKED_AT (2 * PLACES_IN_A_ROW)
 
 // How many came in this second and in the one before: second, before, now, packed so that others read what belongs together.
 typedef _Atomic uint64_t window;
@@ -253,12 +254,17 @@ static uint64_t key_of(const struct admission *admission, const struct sockaddr 
     return key == 0 ? 1 : key;
 }
 
+static struct place *place_at(const struct admission *admission, unsigned worker, uint64_t key, uint32_t number)
+{
+    uint64_t first = number < PLACES_IN_A_ROW ? key : key >> 32;
+
+    return &admission->parts[worker].places[(first + number % PLACES_IN_A_ROW) & admission->mask];
+}
+
 static struct place *find(const struct admission *admission, unsigned worker, uint64_t key)
 {
-    struct place *places = admission->parts[worker].places;
-
     for (uint32_t i = 0; i < PLACES_LOOKED_AT; i++) {
-        struct place *place = &places[(key + i) & admission->mask];
+        struct place *place = place_at(admission, worker, key, i);
 
         if (atomic_load_explicit(&place->key, memory_order_relaxed) == key)
             return place;
@@ -269,11 +275,10 @@ static struct place *find(const struct admission *admission, unsigned worker, ui
 // A place for a network that has none: the one whose own was not seen for the longest time. NULL: all have connections.
 static struct place *claim(struct admission *admission, unsigned worker, uint64_t key)
 {
-    struct place *places = admission->parts[worker].places;
     struct place *found = NULL;
 
     for (uint32_t i = 0; i < PLACES_LOOKED_AT; i++) {
-        struct place *place = &places[(key + i) & admission->mask];
+        struct place *place = place_at(admission, worker, key, i);
 
         if (atomic_load_explicit(&place->live, memory_order_relaxed) > 0)
             continue;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A connection's life. It reads in the order in which it happens; HELLO is in handshake.c, DIAL in dial.c, the
-// relaying itself in flow.c.
+// A connection's life. It reads in the order in which it happens; HEADER is in header_in.c, HELLO in handshake.c, DIAL in dial.c,
+// the relaying itself in flow.c.
 #include "connection.h"
 
 #include <assert.h>
@@ -32,7 +32,8 @@ static void on_hangup(struct ring_op *op, const struct ring_completion *completi
 
 static const uint8_t legal[CONNECTION_STATE_COUNT] = {
 #define TO(state) (1u << CONNECTION_##state)
-    [CONNECTION_ACCEPT] = TO(HELLO) | TO(DYING),
+    [CONNECTION_ACCEPT] = TO(HEADER) | TO(HELLO) | TO(DYING),
+    [CONNECTION_HEADER] = TO(HELLO) | TO(DRAIN) | TO(DYING),
     [CONNECTION_HELLO] = TO(DIAL) | TO(DRAIN) | TO(DYING),
     [CONNECTION_DIAL] = TO(OFFLOAD) | TO(DRAIN) | TO(DYING),
     [CONNECTION_OFFLOAD] = TO(RELAY) | TO(DRAIN) | TO(DYING),
@@ -60,8 +61,10 @@ void connection_enter(struct connection *connection, enum connection_state state
     assert(legal[connection->state] & (1u << state));
     connection->state = state;
     switch (state) {
+    case CONNECTION_HEADER:
     case CONNECTION_HELLO:
-        timer_set(wheel, &connection->timer, until(connection, config->timeouts.handshake_ns));
+        if (!timer_is_set(&connection->timer)) // one time for both
+            timer_set(wheel, &connection->timer, until(connection, config->timeouts.handshake_ns));
         break;
     case CONNECTION_DIAL:
         dial_start(connection);
@@ -111,6 +114,11 @@ static size_t listener_index(const struct connection *connection)
     return (size_t)(connection->listener - connection->proxy->setup.config->listeners);
 }
 
+struct listener *connection_listener(const struct connection *connection)
+{
+    return &connection->proxy->listeners[listener_index(connection)];
+}
+
 void connection_create(struct listener *listener, int fd, const struct sockaddr_storage *peer, uint32_t place)
 {
     struct proxy *proxy = listener->proxy;
@@ -136,7 +144,7 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     endpoint_init(&connection->server, -1, false);
     flow_init(&connection->up, connection, &connection->client, &connection->server);
     flow_init(&connection->down, connection, &connection->server, &connection->client);
-    socket_address_text(peer, connection->peer, sizeof(connection->peer));
+    socket_text(peer, connection->peer, sizeof(connection->peer));
     list_push_back(&proxy->connections, &connection->node);
     proxy->connection_count++;
     connection->is_resting = true;
@@ -144,9 +152,25 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
     proxy->setup.connection_started(proxy->setup.owner);
     admission_enter(proxy->setup.admission, proxy->setup.worker, listener_index(connection), proxy->now_ns);
-    connection_enter(connection, CONNECTION_HELLO);
-    handshake_start(connection, listener->context);
+    if (connection->listener->proxy.mode != CONFIG_PROXY_IN_OFF) {
+        connection_enter(connection, CONNECTION_HEADER);
+        header_in_start(connection);
+    } else {
+        connection_start_handshake(connection, NULL);
+    }
     connection_reap(connection);
+}
+
+void connection_start_handshake(struct connection *connection, struct buffer *first)
+{
+    struct proxy *proxy = connection->proxy;
+
+    if (first && first->piece_count == 0) {
+        buffer_give(proxy->pool, first);
+        first = NULL;
+    }
+    connection_enter(connection, CONNECTION_HELLO);
+    handshake_start(connection, connection_listener(connection)->context, first);
 }
 
 // ---- OFFLOAD ----
@@ -247,6 +271,7 @@ static void enter_relay(struct connection *connection)
     connection->leftover = NULL;
     connection->active_ns = connection->proxy->now_ns;
     timer_set(&connection->proxy->wheel, &connection->timer, until(connection, REST_NS));
+    header_out_send(connection); // before the flow has a chance to
     flow_start(&connection->up, leftover);
     if (connection->state == CONNECTION_RELAY)
         flow_start(&connection->down, NULL);
@@ -457,7 +482,10 @@ void connection_end(struct connection *connection, enum connection_end end, enum
     if (endpoint_is_tls(&connection->client))
         connection->client.alert_due = (uint8_t)alert;
     connection->is_client_drained = end == END_CLIENT_RESET; // nothing reaches it any more
-    connection_enter(connection, end == END_DONE ? CONNECTION_DYING : CONNECTION_DRAIN);
+    // Who has no business here is cut at once, with a reset.
+    connection_enter(connection,
+                     end == END_DONE || end == END_PROXY_HEADER || end == END_CLIENT_LIMIT ? CONNECTION_DYING
+                                                                                           : CONNECTION_DRAIN);
 }
 
 // ---- DRAIN ----
@@ -668,6 +696,7 @@ bool connection_reap(struct connection *connection)
     free(connection->names.client_fingerprint);
     free(connection->detail_owned);
     free(connection->tried);
+    connection_header_destroy(connection->header);
     list_remove(&connection->node);
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;
@@ -702,6 +731,9 @@ static void relay_timer(struct connection *connection)
 void connection_on_timer(struct connection *connection)
 {
     switch (connection->state) {
+    case CONNECTION_HEADER:
+        connection_end(connection, END_HANDSHAKE_TIMEOUT, ALERT_NONE, "no whole PROXY header came");
+        break;
     case CONNECTION_HELLO:
         connection_end(connection, END_HANDSHAKE_TIMEOUT, ALERT_NONE, NULL);
         break;

@@ -17,8 +17,9 @@
 // A connection's life. Each state is left by completions or by its timer, and only through connection_enter().
 enum connection_state {
     CONNECTION_ACCEPT, // has a socket and nothing else
-    CONNECTION_HELLO,  // the engine shakes hands; bytes in, bytes out, one operation at a time
-    CONNECTION_DIAL, // the handshake is done (its last flight may still be leaving); servers are tried, or waited for
+    CONNECTION_HEADER, // a PROXY header is awaited, or read
+    CONNECTION_HELLO,  // the engine shakes hands; bytes in, bytes out, one operation at a time. Or the ClientHello says: pass it through
+    CONNECTION_DIAL, // the handshake, if there is one, is done (its last flight may still be leaving); servers are tried, or waited for
     CONNECTION_OFFLOAD, // both sides stand; the directions that shall start in the kernel are moved there
     CONNECTION_RELAY,   // the flows run
     CONNECTION_DRAIN, // the end is decided: what is being sent leaves, an alert or close_notify follows, the peer's rest is dropped
@@ -37,6 +38,8 @@ enum connection_end {
     END_SERVER_UNREACHABLE,
     END_SERVERS_FULL,
     END_QUEUE_TIMEOUT,
+    END_PROXY_HEADER,
+    END_CLIENT_LIMIT, // known only when a PROXY header has named the client
     END_HANDSHAKE_FAILED,
     END_HANDSHAKE_TIMEOUT,
     END_REJECTED,
@@ -77,11 +80,13 @@ struct connection {
     bool is_resting; // its endpoints gave back what the idle don't need
     bool is_half_closed;
     bool is_passed; // TLS goes through untouched: both endpoints are plain
+    bool is_proxied;     // a PROXY header came
     bool is_server_lost; // it took no more: its end of file is no orderly end
     const char *detail;  // static words for the log, NULL: none
     char *detail_owned;  // words of the engine
-    char peer[56];       // the client's address as text
     uint32_t place;      // of its network in the counts of clients; ADMISSION_UNCOUNTED
+    char peer[56]; // the client's address as text: what a PROXY header named, else the socket's
+    struct connection_header *header; // what PROXY headers have to do with it; NULL: nothing (any more)
     struct endpoint client;
     struct endpoint server;
     struct flow up;   // client to server
@@ -143,6 +148,7 @@ struct proxy {
     unsigned awake_peak;      // since memory was last given back
     struct list starved;      // flows
     struct list sending;      // flows, the longest-waiting first
+    uint64_t unique;          // begins the unique ids that servers are told
     struct list hellos;       // flows (up) whose connections have bytes for the handshake
     struct connection_slabs *slabs;
     struct shared_texts texts;
@@ -163,6 +169,8 @@ void listener_start(struct listener *listener);
 void listener_pause(struct listener *listener);
 void listener_drain(struct listener *listener);
 void listener_look(struct listener *listener); // takes who waits although nobody said so
+// A client is over a limit of its own: is counted, and said, unless that was just done for another.
+void listener_client_refused(const struct listener *listener, const char *client, enum admission_refusal refusal);
 void listener_say_refused(struct proxy *proxy); // proxy->refused_timer has expired
 
 // Sets the connection's end if its certificate is retired (proxy_drain_retired()).
@@ -173,6 +181,9 @@ void proxy_check_retired(struct connection *connection);
 // Takes over an accepted socket. On failure (no memory) the socket is closed, the client is counted no longer, and that is said in
 // the log.
 void connection_create(struct listener *listener, int fd, const struct sockaddr_storage *peer, uint32_t place);
+// HELLO begins. `first`: what of the client's bytes was read already (may be empty), becomes the handshake's; NULL: none.
+void connection_start_handshake(struct connection *connection, struct buffer *first);
+struct listener *connection_listener(const struct connection *connection);
 void connection_enter(struct connection *connection, enum connection_state state);
 // The worker is told to stop: ends the connection if it lives, and cuts short what one that has ended waits for.
 void connection_stop(struct connection *connection);
@@ -199,8 +210,34 @@ bool connection_reap(struct connection *connection);
 void connection_on_timer(struct connection *connection);
 struct flow *connection_flow_into(struct connection *connection, const struct endpoint *endpoint);
 
+// ---- header_in.c: HEADER ----
+void header_in_start(struct connection *connection);
+void header_in_retry(struct connection *connection); // there are buffers again
+
+// ---- header_out.c: what the server is told before anything else ----
+
+struct engine_certificates;
+
+// Whether the server wants more than addresses: then header_out_make() wants the certificates.
+bool header_out_wants_certificates(const struct connection *connection);
+// The handshake is over: makes the header, if the upstream wants one. What an incoming header said is forgotten. outcome and
+// certificates may be NULL, when TLS is not ours: then names.sni is all that is told of it. 0 or -ENOMEM.
+int header_out_make(struct connection *connection, const struct engine_outcome *outcome,
+                    const struct engine_certificates *certificates);
+// The server stands: starts to send it, ahead of the flow. Does nothing if there is none.
+void header_out_send(struct connection *connection);
+
+// ---- connection_header.c: what is kept of both ----
+void connection_header_destroy(struct connection_header *header); // NULL is accepted
+// For the log line. The socket's own address, if a header named another; NULL: `peer` is that.
+const char *connection_header_via(const struct connection *connection);
+// The unique id that a header brought, or that the server was told; NULL: none.
+#define UNIQUE_ID_TEXT 33
+const char *connection_header_unique_id(const struct connection *connection, char text[static UNIQUE_ID_TEXT]);
+
 // ---- handshake.c: HELLO ----
-void handshake_start(struct connection *connection, struct tls_context *context);
+// `first`: bytes of the client's that were read already, becomes the handshake's; NULL: none.
+void handshake_start(struct connection *connection, struct tls_context *context, struct buffer *first);
 void handshake_retry(struct connection *connection);  // there are buffers again
 void handshake_go_on(struct connection *connection);  // it is its turn: its connection was on proxy->hellos
 void handshake_finish(struct connection *connection); // the engine goes

@@ -20,6 +20,8 @@ const char *connection_end_text(enum connection_end end)
         [END_SERVER_UNREACHABLE] = "server_unreachable",
         [END_SERVERS_FULL] = "servers_full",
         [END_QUEUE_TIMEOUT] = "queue_timeout",
+        [END_PROXY_HEADER] = "proxy_header",
+        [END_CLIENT_LIMIT] = "client_limit",
         [END_HANDSHAKE_FAILED] = "handshake_failed",
         [END_HANDSHAKE_TIMEOUT] = "handshake_timeout",
         [END_REJECTED] = "rejected",
@@ -62,11 +64,13 @@ void connection_log(const struct connection *connection)
     bool is_handshaken = is_routed && !connection->is_passed;
     bool is_plain = !endpoint_is_tls(client);
     char certificate[17];
+    char unique_id[UNIQUE_ID_TEXT];
 
     snprintf(certificate, sizeof(certificate), "%016" PRIx64, names->certificate);
-    if (!proxy->setup.config->log.access)
+    if (!proxy->setup.config->log.access || connection->end == END_CLIENT_LIMIT) // those are counted together
         return;
-    log_info("connection", log_integer("id", connection->id), log_text("client", connection->peer),
+    log_info("connection", log_integer("id", connection->id), log_text("client", connection->peer), log_text("peer", connection_header_via(connection)),
+             log_text("unique_id", connection_header_unique_id(connection, unique_id)),
              log_text("listener", connection->listener->name), log_text("sni", sni && sni[0] ? sni : NULL),
              log_text("alpn", names->alpn ? names->alpn->text : NULL), log_text("tls", names->version), log_text("cipher", names->suite),
              is_handshaken ? log_boolean("resumed", names->resumed) : left_out(),

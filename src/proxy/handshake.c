@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // HELLO: bytes from the client go into the engine, its output goes back, one operation at a time. When it is done, the keys
-// come out, the client's endpoint gets them, and the dialling begins while the last flight is still leaving.
+// come out, the client's endpoint gets them, and the dialling begins while the last flight is still leaving. Where some streams are passed
+// through, peek.c looks at the ClientHello first.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,10 +31,16 @@ static bool begin(struct connection *connection, struct tls_context *context)
     return connection->engine != NULL;
 }
 
-void handshake_start(struct connection *connection, struct tls_context *context)
+static void take_turns(struct connection *connection, struct buffer *buffer);
+
+void handshake_start(struct connection *connection, struct tls_context *context, struct buffer *first)
 {
     // Where streams may be passed through there is an engine only once it is known that this one isn't.
-    if (connection->listener->has_passthrough || begin(connection, context))
+    if (!connection->listener->has_passthrough && !begin(connection, context))
+        buffer_give(connection->proxy->pool, first);
+    else if (first)
+        take_turns(connection, first);
+    else
         receive(connection);
 }
 
@@ -71,19 +78,27 @@ static void failed(struct connection *connection)
 // The keys come out and the dialling begins. What was read behind the handshake waits in `leftover`.
 static void succeeded(struct connection *connection, struct buffer *buffer)
 {
+    struct engine_certificates certificates = {0};
     struct engine_outcome outcome;
+    int error = 0;
 
+    connection->route = engine_route(connection->engine);
+    if (connection->route)
+        connection->upstream = connection->route->upstream;
+    if (header_out_wants_certificates(connection))
+        error = engine_certificates(connection->engine, &certificates);
     if (engine_outcome(connection->engine, &outcome) < 0) {
+        engine_certificates_finish(&certificates);
         buffer_give(connection->proxy->pool, buffer);
         connection_end(connection, END_INTERNAL, ALERT_NONE, "no traffic keys");
         return;
     }
+    if (error == 0)
+        error = header_out_make(connection, &outcome, &certificates);
+    engine_certificates_finish(&certificates);
     endpoint_protect(&connection->client, &outcome.receive, &outcome.transmit, outcome.payload_max);
     record_keys_wipe(&outcome.receive);
     record_keys_wipe(&outcome.transmit);
-    connection->route = engine_route(connection->engine);
-    if (connection->route)
-        connection->upstream = connection->route->upstream;
     connection->names.sni = shared_text_take(&connection->proxy->texts, outcome.sni);
     connection->names.alpn = shared_text_take(&connection->proxy->texts, outcome.alpn);
     connection->names.version = outcome.version_name;
@@ -97,6 +112,10 @@ static void succeeded(struct connection *connection, struct buffer *buffer)
         connection->leftover = buffer;
     } else {
         buffer_give(connection->proxy->pool, buffer);
+    }
+    if (error < 0) {
+        connection_end(connection, END_MEMORY, ALERT_INTERNAL_ERROR, "no memory for a PROXY header");
+        return;
     }
     proxy_check_retired(connection); // its certificate may have been retired while it shook hands
     connection_enter(connection, CONNECTION_DIAL);
@@ -124,7 +143,10 @@ static void pass_through(struct connection *connection, struct buffer *buffer)
     connection->handshaken_ns = connection->proxy->now_ns;
     connection->leftover = buffer;
     connection->is_hello_done = true;
-    connection_enter(connection, CONNECTION_DIAL);
+    if (header_out_make(connection, NULL, NULL) < 0)
+        connection_end(connection, END_MEMORY, ALERT_NONE, "no memory for a PROXY header");
+    else
+        connection_enter(connection, CONNECTION_DIAL);
 }
 
 // What came before there is an engine. False when it is not for one.

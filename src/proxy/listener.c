@@ -83,20 +83,17 @@ static const char *const refusals[] = {
 };
 
 // The first is named; a crowd of them is a number, so that no client fills the log.
-static void refuse(struct listener *listener, int fd, const struct sockaddr_storage *peer, const char *limit)
+void listener_client_refused(const struct listener *listener, const char *client, enum admission_refusal refusal)
 {
     struct proxy *proxy = listener->proxy;
-    char text[SOCKET_TEXT_SIZE];
 
-    socket_close(fd, true);
     proxy->setup.client_refused(proxy->setup.owner);
     if (timer_is_set(&proxy->refused_timer)) {
         proxy->refused_count++;
         return;
     }
-    socket_address_text(peer, text, sizeof(text));
-    log_warning("client refused", log_text("client", text), log_text("listener", listener->config->name),
-                log_text("limit", limit));
+    log_warning("client refused", log_text("client", client), log_text("listener", listener->config->name),
+                log_text("limit", refusals[refusal]));
     timer_set(&proxy->wheel, &proxy->refused_timer, proxy->now_ns + REFUSED_NS);
 }
 
@@ -113,17 +110,22 @@ void listener_say_refused(struct proxy *proxy)
 static void take(struct listener *listener, int fd)
 {
     struct proxy *proxy = listener->proxy;
-    struct sockaddr_storage peer;
-    uint32_t place;
-    enum admission_refusal refusal;
+    enum admission_refusal refusal = ADMISSION_GRANTED;
+    uint32_t place = ADMISSION_UNCOUNTED;
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    char text[SOCKET_TEXT_SIZE];
 
-    socket_peer(fd, &peer);
-    refusal = admission_client_enter(proxy->setup.admission, proxy->setup.worker,
-                                     (const struct sockaddr *)&peer, proxy->now_ns, &place);
-    if (refusal != ADMISSION_GRANTED)
-        refuse(listener, fd, &peer, refusals[refusal]);
-    else
+    (void)socket_peer(fd, &peer);
+    if (listener->config->proxy.mode == CONFIG_PROXY_IN_OFF) // else it is yet to be seen who the client is: header_in.c
+        refusal = admission_client_enter(proxy->setup.admission, proxy->setup.worker,
+                                         (const struct sockaddr *)&peer, proxy->now_ns, &place);
+    if (refusal == ADMISSION_GRANTED) {
         connection_create(listener, fd, &peer, place);
+        return;
+    }
+    socket_close(fd, true);
+    socket_text(&peer, text, sizeof(text));
+    listener_client_refused(listener, text, refusal);
 }
 
 // ---- accepting ----

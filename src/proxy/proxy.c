@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <malloc.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "connection.h"
 #include "ringbolt/clock.h"
@@ -28,6 +29,8 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     if (!proxy)
         return NULL;
     proxy->setup = *setup;
+    if (getrandom(&proxy->unique, sizeof(proxy->unique), 0) != sizeof(proxy->unique))
+        proxy->unique = now_ns; // never, on kernels that we run on
     proxy->ring = setup->ring;
     proxy->pool = setup->pool;
     proxy->now_ns = proxy->trimmed_ns = now_ns;
@@ -275,7 +278,9 @@ static void feed_starved(struct proxy *proxy)
         struct flow *flow = list_entry(node, struct flow, node);
         struct connection *connection = flow->connection;
 
-        if (connection->state == CONNECTION_HELLO)
+        if (connection->state == CONNECTION_HEADER)
+            header_in_retry(connection);
+        else if (connection->state == CONNECTION_HELLO)
             handshake_retry(connection);
         else
             flow_retry(flow);

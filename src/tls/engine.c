@@ -15,6 +15,7 @@
 
 #include "ringbolt/secret.h"
 #include "ringbolt/tls.h"
+#include "src/tls/certificates.h"
 #include "src/tls/context.h"
 #include "src/tls/failure.h"
 #include "src/tls/hello.h"
@@ -345,6 +346,16 @@ static void describe_parties(const struct engine *engine, struct engine_outcome 
     if (client != NULL)
         verify_describe(client, outcome->client_subject, sizeof(outcome->client_subject),
                         outcome->client_fingerprint);
+}
+
+int engine_certificates(const struct engine *engine, struct engine_certificates *ret)
+{
+    const struct shown *shown =
+        SSL_session_reused(engine->ssl) == 1 ? NULL : handshake_shown(&engine->shared, engine->ssl);
+
+    assert(engine->status == ENGINE_DONE && engine->ssl != NULL);
+    return certificates_describe(SSL_get0_peer_certificate(engine->ssl), shown != NULL ? shown->leaf : NULL,
+                                 ret);
 }
 
 int engine_outcome(struct engine *engine, struct engine_outcome *ret)

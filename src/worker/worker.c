@@ -80,6 +80,11 @@ static void connection_rejected(void *owner)
     atomic_fetch_add_explicit(&counters_of(owner)->connections_rejected, 1, memory_order_relaxed);
 }
 
+static void proxy_header_refused(void *owner)
+{
+    atomic_fetch_add_explicit(&counters_of(owner)->proxy_headers_refused, 1, memory_order_relaxed);
+}
+
 // ---- what the master says ----
 
 // Nobody is to wait in a queue that nobody serves: the kernel refuses instead once the last descriptor is closed.
@@ -221,6 +226,7 @@ static int worker_init(struct worker *worker)
         .handshake_failed = handshake_failed,
         .client_refused = client_refused,
         .connection_rejected = connection_rejected,
+        .proxy_header_refused = proxy_header_refused,
     };
     worker->proxy = proxy_create(&proxy_setup, clock_now_ns());
     if (!worker->proxy)

@@ -169,10 +169,12 @@ class Listener:
 
 
 class Stage:
-    """A running proxy with one listener for each upstream: stage["echo"].address"""
+    """A running proxy with one listener for each upstream: stage["echo"].address. listens and sends: more keys of listeners and
+    upstreams, by name."""
 
-    def __init__(self, work, certificates, upstreams, layer="user", config=None, tls=None, listener=None, **options):
-        self.listeners = {name: Listener(self, ringbolt.Port()) for name in upstreams}
+    def __init__(self, work, certificates, upstreams, layer="user", config=None, tls=None, host="127.0.0.1", listens=None, sends=None,
+                 **options):
+        self.listeners = {name: Listener(self, ringbolt.Port(host)) for name in upstreams}
         # A listener that says where its certificates are gets no others.
         tls = {name: {**({} if {"certificates", "certificate_dir"} & (tls or {}).get(name, {}).keys()
                          else {"certificates": certificates.config()}), **(tls or {}).get(name, {})} for name in upstreams}
@@ -181,9 +183,9 @@ class Stage:
             "log": {"format": "json"},
             "ktls": ringbolt.LAYERS[layer],
             "listeners": [{"name": name, "address": self.listeners[name].port.text, "upstream": name, "tls": tls[name],
-                           **(listener or {}).get(name, {})}
+                           **(listens or {}).get(name, {})}
                           for name in upstreams],
-            "upstreams": [{"name": name, "servers": [{"address": address} for address in addresses]}
+            "upstreams": [{"name": name, "servers": [{"address": address} for address in addresses], **(sends or {}).get(name, {})}
                           for name, addresses in upstreams.items()],
             **(config or {}),
         }

@@ -155,7 +155,8 @@ class RawClient:
                  alpn=(), timeout=15.0, compat=True, hello_padding=0, suites=None, versions=None):
         self.sock = address if isinstance(address, socket.socket) else socket.create_connection(address, timeout)
         self.sock.settimeout(timeout)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.version, self.cipher, self.group, self.certificate = version, cipher, group, certificate
         self.sni, self.alpn_offered, self.compat, self.hello_padding = sni, alpn, compat, hello_padding
         self.key_size, self.digest, suite13, suites12 = CIPHERS[cipher]

@@ -108,7 +108,7 @@ def test_crowds_are_counted(start, actor, dial):
 
 def test_connections_of_a_listener(start, actor, dial):
     """More wait in the queue; another listener isn't touched."""
-    stage = start({"app": [actor.address], "other": [actor.address]}, listener={"app": {"limits": {"connections": 2}}},
+    stage = start({"app": [actor.address], "other": [actor.address]}, listens={"app": {"limits": {"connections": 2}}},
                   config={"workers": 1})
     clients = [echoing(dial, stage["app"]) for _ in range(2)]
     waiting = dial(stage["app"], handshake=False)
@@ -138,7 +138,7 @@ def test_rate_of_all(start, actor, dial):
 @pytest.mark.parametrize("limits", [{"connections_per_client": 1}, {"handshakes_per_second_per_client": 1}])
 def test_unix_sockets_are_no_client(start, actor, certificates, work, limits):
     path = os.path.join(work, f"limits-{next(iter(limits))}.sock")
-    start({"app": [actor.address]}, config={"limits": limits}, listener={"app": {"address": f"unix:{path}"}})
+    start({"app": [actor.address]}, config={"limits": limits}, listens={"app": {"address": f"unix:{path}"}})
     context = ssl.create_default_context(cafile=certificates.ca)
     clients = []
     for _ in range(3):
@@ -168,7 +168,7 @@ def timers(column, port):
 def test_keepalive(start, actor, dial, front, back):
     tcp = {"tcp": {"keepalive": "1h"}}
     upstream = {"name": "app", "servers": [{"address": actor.address}], **(tcp if back else {})}
-    stage = start({"app": [actor.address]}, listener={"app": tcp if front else {}}, config={"upstreams": [upstream]})
+    stage = start({"app": [actor.address]}, listens={"app": tcp if front else {}}, config={"upstreams": [upstream]})
     client = echoing(dial, stage["app"])
     server = int(actor.address.rpartition(":")[2])
     ringbolt.wait_until(lambda: timers(1, stage["app"].number) == {"02" if front else "00"}, "nothing is being sent to the client")

@@ -18,6 +18,7 @@
 #include "ringbolt/proxy.h"
 #include "ringbolt/socket.h"
 #include "src/proxy/connection.h"
+#include "src/proxy/proxy_header.h"
 #include "world.h"
 
 #define LISTENER   3
@@ -64,6 +65,13 @@ struct run {
     enum world_dial dial;
     bool uses_updates;
     bool kernel_cannot_rekey;
+    bool tries_headers;
+    uint16_t announced; // the port that the client's PROXY header names; 0: none does
+    bool is_header_bad;
+    struct config_network network;
+    uint8_t head[PROXY_HEADER_MAX]; // what the server got of a header
+    size_t head_size;
+    bool is_head_read;
 };
 
 static struct material *material;
@@ -148,6 +156,48 @@ static void setup_client(struct run *run)
     run->uses_updates = client->updates_keys;
 }
 
+// A header ahead of the client's first byte, or something else in its place. The world's pieces are small and random.
+static void announce(struct run *run)
+{
+    struct proxy_addresses addresses = {.family = PROXY_FAMILY_TCP4, .source = {203, 0, 113, 7}};
+    struct proxy_header_plan plan = {.version = world_chance(50) ? 1 : 2, .addresses = &addresses};
+    static const uint8_t filling[3000];
+    uint8_t header[PROXY_HEADER_MAX];
+    size_t size;
+
+    run->announced = addresses.source_port = (uint16_t)(1 + world_below(65535));
+    plan.authority = (struct proxy_bytes){"a.example", world_below(10)};
+    plan.certificate = (struct proxy_bytes){filling, world_below(sizeof(filling))};
+    plan.has_ssl = world_chance(50);
+    plan.has_checksum = world_chance(50);
+    size = proxy_header_build(&plan, header, sizeof(header));
+    run->is_header_bad = world_chance(10);
+    if (run->is_header_bad)
+        header[world_below(12)] ^= 0x80; // of "PROXY TCP4 2" and of the signature every bit counts
+    BIO_write(run->client.out, header, (int)size);
+}
+
+// Who says for whom: before the client's bytes, to the server, both, or neither.
+static void setup_headers(struct run *run)
+{
+    run->listener.proxy.is_required = true;
+    if (world_chance(30)) {
+        run->listener.proxy.mode = CONFIG_PROXY_IN_ANY;
+        if (world_chance(50)) {
+            const char *why;
+
+            assert_int_equal(config_network_parse("192.0.2.0/24", &run->network, &why), 0);
+            run->listener.proxy.networks = &run->network;
+            run->listener.proxy.network_count = 1;
+        }
+        announce(run);
+    }
+    if (world_chance(30)) {
+        run->upstream.proxy.mode = world_chance(50) ? CONFIG_PROXY_OUT_V1 : CONFIG_PROXY_OUT_V2;
+        run->upstream.proxy.tlvs = (unsigned)world_below(2 * CONFIG_PROXY_TLV_CRC32C);
+    }
+}
+
 static void setup(struct run *run)
 {
     struct proxy_setup setup;
@@ -198,6 +248,7 @@ static void setup(struct run *run)
         .handshake_failed = nothing,
         .client_refused = refused,
         .connection_rejected = nothing,
+        .proxy_header_refused = nothing,
     };
     run->proxy = proxy_create(&setup, world_now_ns());
     proxy_start(run->proxy);
@@ -210,6 +261,8 @@ static void setup(struct run *run)
     run->server.reads_slowly = world_chance(30);
     run->server.waits_for_client = world_chance(50);
     setup_client(run);
+    if (run->tries_headers)
+        setup_headers(run);
     run->client.peer = world_connect(LISTENER);
     if (world_chance(50))
         peer_capacity(run->client.peer, 20000 + world_below(100000), 20000 + world_below(100000));
@@ -347,6 +400,37 @@ static void client_step(struct run *run)
 
 // ---- the server ----
 
+// Before anything else the server gets a header that names the client. Takes it off the bytes; how many are left.
+static size_t server_take_header(struct run *run, uint8_t *data, size_t length)
+{
+    struct proxy_header header;
+    const char *why = "";
+    size_t part = length < sizeof(run->head) - run->head_size ? length : sizeof(run->head) - run->head_size;
+    size_t behind;
+
+    if (run->is_head_read || run->upstream.proxy.mode == CONFIG_PROXY_OUT_OFF)
+        return length;
+    memcpy(run->head + run->head_size, data, part);
+    switch (proxy_header_parse(run->head, run->head_size + part, &header, &why)) {
+    case PROXY_HEADER_MORE:
+        run->head_size += part;
+        return 0;
+    case PROXY_HEADER_READ:
+        break;
+    default:
+        check(false, run, "the server got no good PROXY header");
+    }
+    check(header.version == (run->upstream.proxy.mode == CONFIG_PROXY_OUT_V1 ? 1 : 2), run, "the wrong version");
+    check(header.addresses.family == PROXY_FAMILY_TCP4, run, "the wrong family");
+    check(header.addresses.source[0] == (run->announced ? 203 : 192) &&
+              (!run->announced || header.addresses.source_port == run->announced),
+          run, "the header names somebody else");
+    run->is_head_read = true;
+    behind = run->head_size + length - header.size;
+    memmove(data, data + length - behind, behind);
+    return behind;
+}
+
 static void server_step(struct run *run)
 {
     struct server *server = &run->server;
@@ -358,6 +442,7 @@ static void server_step(struct run *run)
     if (!server->peer || (server->has_left && server->leaving == RESETS))
         return;
     length = peer_read(server->peer, data, server->reads_slowly ? 1 + world_below(2000) : sizeof(data));
+    length = server_take_header(run, data, length);
     for (size_t i = 0; i < length; i++)
         check(data[i] == pattern(server->received + i, 1), run, "the server got a wrong byte");
     server->received += length;
@@ -416,8 +501,8 @@ static void check_outcome(const struct run *run)
 {
     const struct client *client = &run->client;
     const struct server *server = &run->server;
-    bool is_orderly =
-        client->leaving == ORDERLY && server->leaving == ORDERLY && run->dial == WORLD_DIAL_ACCEPT;
+    bool is_orderly = client->leaving == ORDERLY && server->leaving == ORDERLY &&
+                      run->dial == WORLD_DIAL_ACCEPT && !run->is_header_bad;
     // A kernel that can't change keys has to end a connection whose client changes them.
     bool may_stick = run->uses_updates && run->kernel_cannot_rekey;
     // In TLS 1.2 and 1.3 alike an orderly end is said with close_notify.
@@ -444,13 +529,15 @@ static void check_outcome(const struct run *run)
         check(client->received == server->to_send, run, "an orderly end before everything was there");
     if (server->saw_end && client->leaving == ORDERLY && !server->saw_reset)
         check(server->received == client->to_send, run, "the server saw the end before everything was there");
-    if (run->dial != WORLD_DIAL_ACCEPT && client->leaving == ORDERLY)
+    if (run->is_header_bad)
+        check(!client->is_handshaken && !server->peer, run, "a bad PROXY header was taken");
+    if (run->dial != WORLD_DIAL_ACCEPT && client->leaving == ORDERLY && !run->is_header_bad)
         check(client->saw_error && !client->saw_close_notify, run, "no server and no error");
 }
 
 static void run_seed(uint64_t seed)
 {
-    struct run run = {.seed = seed};
+    struct run run = {.seed = seed, .tries_headers = true};
     unsigned steps = 0;
 
     world_begin(seed);

@@ -330,19 +330,26 @@ void socket_close(int fd, bool reset)
     peer->out.is_finished = true;
 }
 
-void socket_peer(int fd, struct sockaddr_storage *ret)
+static int test_address(int fd, uint32_t host, struct sockaddr_storage *ret)
 {
-    struct sockaddr_in *in = (struct sockaddr_in *)ret;
+    struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
 
-    *ret = (struct sockaddr_storage){0};
-    in->sin_family = AF_INET;
-    in->sin_addr.s_addr = htonl(0xc0000200); // 192.0.2.0, for documentation (RFC 5737)
-    in->sin_port = htons((uint16_t)fd);
+    assert(socket_of(fd)->is_open);
+    memset(ret, 0, sizeof(*ret));
+    v4->sin_family = AF_INET;
+    v4->sin_addr.s_addr = htonl(host);
+    v4->sin_port = htons((uint16_t)(fd - SOCKET_FIRST + 1));
+    return 0;
 }
 
-void socket_address_text(const struct sockaddr_storage *address, char *text, size_t size)
+int socket_peer(int fd, struct sockaddr_storage *ret)
 {
-    snprintf(text, size, "peer-%d", ntohs(((const struct sockaddr_in *)address)->sin_port));
+    return test_address(fd, WORLD_PEER, ret);
+}
+
+int socket_local(int fd, struct sockaddr_storage *ret)
+{
+    return test_address(fd, WORLD_LOCAL, ret);
 }
 
 // ---- kernel TLS ----

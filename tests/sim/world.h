@@ -43,6 +43,10 @@ void world_dial_by(world_dialler *dialler);
 // The peer of the last outgoing connection that was accepted; NULL when there is none since the last call.
 struct peer *world_dialled(void);
 
+// The addresses that the sockets of clients have.
+#define WORLD_PEER  0xc0000201u // 192.0.2.1
+#define WORLD_LOCAL 0xc0000202u
+
 // Bytes into the proxy: how many fitted. Out of it: how many were there.
 size_t peer_write(struct peer *peer, const void *data, size_t length);
 size_t peer_read(struct peer *peer, void *data, size_t length);

@@ -213,9 +213,7 @@ struct reserved {
 
 static const struct reserved reserved_keys[] = {
     {"http", BOTH "admin: {", "}"},
-    {"proxy_protocol", IN_LISTENER, "}]"},
     {"redirect", IN_LISTENER, "}]"},
-    {"proxy_protocol", IN_UPSTREAM, "}]"},
     {"tls", IN_UPSTREAM, "}]"},
 };
 

@@ -90,7 +90,20 @@ static void test_choices(void **state)
     assert_true(config->listeners[0].upstream == CONFIG_NO_UPSTREAM);
     assert_int_equal(config->listeners[0].routes[1].upstream, 1);
     assert_true(config->listeners[0].routes[3].upstream == CONFIG_NO_UPSTREAM);
-    assert_true(config_route_knows(&config->listeners[0], "b.example"));
+    config_destroy(config);
+}
+
+static void test_known_names(void **state)
+{
+    struct config *config = load(ROUTES("{sni: [a, b], alpn: h2, reject: true},\n"
+                                        "{sni: [b, \"*.c\"], alpn: http/1.1, upstream: app}\n"));
+    static const char *const known[] = {"b", "B.", "a.c"};
+    static const char *const unknown[] = {"a", "c", "b.a.c", "d", ""};
+
+    for (size_t i = 0; i < COUNT(known); i++)
+        assert_true(config_route_knows(&config->listeners[0], known[i]));
+    for (size_t i = 0; i < COUNT(unknown); i++)
+        assert_false(config_route_knows(&config->listeners[0], unknown[i]));
     config_destroy(config);
 }
 
@@ -122,7 +135,7 @@ static void test_defaults(void **state)
     assert_int_equal(config->listeners[0].upstream, 0);
     assert_int_equal(chosen_by(config, "a", ""), 1);
     assert_int_equal(chosen_by(config, "b", ""), 0);
-    assert_true(config_route_knows(&config->listeners[0], "a"));
+    assert_false(config_route_knows(&config->listeners[0], "a")); // nowhere, that is
     assert_false(config_route_knows(&config->listeners[0], "b"));
     config_destroy(config);
 }
@@ -256,9 +269,13 @@ static const struct bad bad_routes[] = {
 int main(void)
 {
     const struct CMUnitTest fixed[] = {
-        cmocka_unit_test(test_choices),     cmocka_unit_test(test_long_names),
-        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_without_certificates),
-        cmocka_unit_test(test_alpn_choose), cmocka_unit_test(test_hello_sizes),
+        cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_known_names),
+        cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_without_certificates),
+        cmocka_unit_test(test_alpn_choose),
+        cmocka_unit_test(test_hello_sizes),
         cmocka_unit_test(test_warnings),
     };
     struct CMUnitTest tests[COUNT(fixed) + COUNT(bad_routes)];
