@@ -256,8 +256,14 @@ static void finish_listener(struct config_listener *listener)
 
 static void finish_upstream(struct config_upstream *upstream)
 {
-    for (size_t i = 0; i < upstream->server_count; i++)
+    for (size_t i = 0; i < upstream->server_count; i++) {
         free(upstream->servers[i].address.text);
+        free(upstream->servers[i].host);
+    }
+    finish_tls(&upstream->tls.tls);
+    free(upstream->tls.name);
+    free(upstream->tls.trust.ca);
+    free_texts(upstream->tls.trust.crls, upstream->tls.trust.crl_count);
     free(upstream->servers);
     free(upstream->name);
 }

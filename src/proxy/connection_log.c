@@ -16,7 +16,12 @@ const char *connection_end_text(enum connection_end end)
         [END_CLIENT_TRUNCATED] = "client_truncated",
         [END_CLIENT_RESET] = "client_reset",
         [END_CLIENT_ALERT] = "client_alert",
+        [END_SERVER_TRUNCATED] = "server_truncated",
         [END_SERVER_RESET] = "server_reset",
+        [END_SERVER_ALERT] = "server_alert",
+        [END_SERVER_PROTOCOL_ERROR] = "server_protocol_error",
+        [END_SERVER_UNTRUSTED] = "server_untrusted",
+        [END_SERVER_HANDSHAKE] = "server_handshake_failed",
         [END_SERVER_UNREACHABLE] = "server_unreachable",
         [END_SERVERS_FULL] = "servers_full",
         [END_QUEUE_TIMEOUT] = "queue_timeout",
@@ -58,6 +63,7 @@ void connection_log(const struct connection *connection)
 {
     const struct proxy *proxy = connection->proxy;
     const struct endpoint *client = &connection->client;
+    const struct endpoint *server = &connection->server;
     const struct connection_names *names = &connection->names;
     const char *sni = names->sni ? names->sni->text : connection->engine ? engine_sni(connection->engine) : NULL;
     bool is_routed = connection->handshaken_ns != 0;
@@ -84,6 +90,11 @@ void connection_log(const struct connection *connection)
              connection->route ? log_integer("route", connection->route - connection->listener->routes + 1) : left_out(),
              log_text("upstream", is_routed ? proxy->setup.config->upstreams[connection->upstream].name : NULL),
              log_text("server", connection->connected ? connection->connected->address.text : NULL),
+             log_text("server_tls", connection->server_version), log_text("server_cipher", connection->server_suite),
+             log_text("server_record_tx", mode_text(server->transmit_mode)),
+             log_text("server_record_tx_why", endpoint_why_text(server->transmit_why)),
+             log_text("server_record_rx", mode_text(server->receive_mode)),
+             log_text("server_record_rx_why", endpoint_why_text(server->receive_why)),
              log_integer("bytes_in", connection->up.bytes), log_integer("bytes_out", connection->down.bytes),
              is_handshaken
                  ? log_real("handshake_ms", milliseconds(connection->accepted_ns, connection->handshaken_ns))

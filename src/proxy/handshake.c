@@ -250,6 +250,10 @@ static void flushed(struct connection *connection)
         if (connection->connected)
             connection_enter(connection, CONNECTION_OFFLOAD);
         break;
+    case CONNECTION_SHAKE:
+        connection->is_hello_done = true;
+        shake_check(connection);
+        break;
     default:
         connection_drain(connection);
     }

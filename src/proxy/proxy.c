@@ -282,6 +282,8 @@ static void feed_starved(struct proxy *proxy)
             header_in_retry(connection);
         else if (connection->state == CONNECTION_HELLO)
             handshake_retry(connection);
+        else if (connection->state == CONNECTION_SHAKE)
+            shake_retry(connection);
         else
             flow_retry(flow);
         connection_reap(connection);
