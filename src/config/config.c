@@ -16,6 +16,26 @@
 #define ADMIN_SOCKET   "/run/ringbolt/admin.sock"
 #define FILE_BYTES_MAX ((size_t)16 << 20)
 
+// `tls: off` of a listener stands where the schema wants a mapping. It becomes an empty one that says so.
+static void take_off(struct document *document)
+{
+    const struct node *listeners = node_get(document->root, "listeners");
+
+    for (size_t i = 0; listeners != NULL && listeners->kind == NODE_LIST && i < listeners->count; i++) {
+        struct node *listener = listeners->items[i];
+
+        for (size_t j = 0; listener->kind == NODE_MAPPING && j < listener->count; j++) {
+            struct node_pair *pair = &listener->pairs[j];
+
+            if (strcmp(pair->key, "tls") != 0 || pair->value->kind != NODE_TEXT || pair->value->text == NULL ||
+                strcmp(pair->value->text, "off") != 0)
+                continue;
+            pair->value = document_container(document, pair->value->where, NODE_MAPPING);
+            pair->value->is_off = true;
+        }
+    }
+}
+
 // input->root and input->raw are set here.
 static int parse(const char *text, size_t length, struct build_input *input, struct config **ret,
                  struct report *report)
@@ -30,6 +50,7 @@ static int parse(const char *text, size_t length, struct build_input *input, str
         return -EINVAL;
     }
     if (document_load(text, length, &document, report) == 0) {
+        take_off(&document);
         schema_check(&schema_config, &document, report);
         schema_load(&schema_config, &document, &raw, report);
     }

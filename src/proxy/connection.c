@@ -175,7 +175,10 @@ void connection_start_handshake(struct connection *connection, struct buffer *fi
         first = NULL;
     }
     connection_enter(connection, CONNECTION_HELLO);
-    handshake_start(connection, connection_listener(connection)->context, first);
+    if (connection->listener->is_plain)
+        handshake_skip(connection, first);
+    else
+        handshake_start(connection, connection_listener(connection)->context, first);
 }
 
 // ---- DIAL ----
@@ -518,7 +521,7 @@ void connection_end(struct connection *connection, enum connection_end end, enum
     if (connection->end != END_NONE)
         return;
     connection->end = (uint8_t)end;
-    if (alert != ALERT_NONE && !connection->is_passed)
+    if (alert != ALERT_NONE && !connection->is_passed && !connection->listener->is_plain)
         connection->alert = (uint8_t)alert;
     if (detail)
         connection->detail = detail;
@@ -640,6 +643,17 @@ static void drain_server(struct connection *connection)
     timer_set(&proxy->wheel, &connection->timer, connection->drained_ns);
 }
 
+// A client without TLS has no other sign than a reset that what it got is not all, and that must not overtake what is queued.
+static void drain_plain(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+
+    if (proxy->now_ns < connection->drained_ns && socket_unsent(connection->client.fd) > 0)
+        timer_set(&proxy->wheel, &connection->timer, until(connection, DRAIN_LOOK_NS));
+    else
+        drain_done(connection);
+}
+
 void connection_drain(struct connection *connection)
 {
     struct endpoint *client = &connection->client;
@@ -653,6 +667,8 @@ void connection_drain(struct connection *connection)
         drain_done(connection);
     } else if (client->alert_due != ALERT_NONE) {
         send_alert(connection, client, client->alert_due);
+    } else if (connection->listener->is_plain && !client->is_shut) {
+        drain_plain(connection);
     } else {
         if (!client->is_shut) {
             (void)socket_shutdown(client->fd);

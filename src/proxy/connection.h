@@ -252,6 +252,8 @@ const char *connection_header_unique_id(const struct connection *connection, cha
 // ---- handshake.c: HELLO ----
 // `first`: bytes of the client's that were read already, becomes the handshake's; NULL: none.
 void handshake_start(struct connection *connection, struct tls_context *context, struct buffer *first);
+// The listener's clients speak no TLS: the dialling begins. `first`: as above, becomes what is passed on first.
+void handshake_skip(struct connection *connection, struct buffer *first);
 void handshake_retry(struct connection *connection);  // there are buffers again
 void handshake_go_on(struct connection *connection);  // it is its turn: its connection was on proxy->hellos
 void handshake_finish(struct connection *connection); // the engine goes

@@ -67,7 +67,7 @@ void connection_log(const struct connection *connection)
     const struct connection_names *names = &connection->names;
     const char *sni = names->sni ? names->sni->text : connection->engine ? engine_sni(connection->engine) : NULL;
     bool is_routed = connection->handshaken_ns != 0;
-    bool is_handshaken = is_routed && !connection->is_passed;
+    bool is_handshaken = is_routed && !connection->is_passed && !connection->listener->is_plain;
     bool is_plain = !endpoint_is_tls(client);
     char certificate[17];
     char unique_id[UNIQUE_ID_TEXT];

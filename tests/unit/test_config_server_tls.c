@@ -73,7 +73,31 @@ static void test_warnings(void **state)
         "name the server's authority with `ca` instead\n"));
 }
 
+#define PLAIN "listeners: [{address: '*:1', upstream: app, tls: off}]\n"
+
+static void test_plain_listener(void **state)
+{
+    struct config *config = load(PLAIN "upstreams: [{name: app, tls: {}, servers: [{address: '[::1]:1'}]}]\n");
+
+    assert_true(config->listeners[0].is_plain);
+    assert_true(config->listeners[0].never_terminates);
+    assert_int_equal(config->listeners[0].tls.certificate_count, 0);
+    config_destroy(config);
+    config = load(BOTH);
+    assert_false(config->listeners[0].is_plain);
+    config_destroy(config);
+    config_destroy(load_warned(PLAIN APP, "c:1:50: warning: nothing is encrypted here: the listener has `tls: off`, and its upstream "
+                                          "`app` has no `tls`\n"));
+}
+
 static const struct bad bad_values[] = {
+    {"off for an upstream", UPSTREAM("tls: off"),
+     "c:3:6: `tls` must be a mapping with ca, crl, name, verify, certificate, min_version, max_version, ciphers, ciphersuites, "
+     "groups or alpn, not a single value\n"},
+    {"routes without TLS", "listeners: [{address: '*:1', routes: [{upstream: app}], tls: off}]\n" APP,
+     "c:1:38: `routes` go by what a ClientHello says, and with `tls: off` there is none; write `upstream: NAME`, or "
+     "give the listener `tls`\n"},
+
     {"a word", UPSTREAM("tls: on"),
      "c:3:6: `tls` must be a mapping with ca, crl, name, verify, certificate, min_version, max_version, ciphers, ciphersuites, "
      "groups or alpn, not a single value\n"},
@@ -99,11 +123,12 @@ static const struct bad bad_values[] = {
 
 int main(void)
 {
-    struct CMUnitTest tests[COUNT(bad_values) + 5] = {
+    struct CMUnitTest tests[COUNT(bad_values) + 6] = {
         cmocka_unit_test(test_off),   cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
         cmocka_unit_test(test_hosts), cmocka_unit_test(test_warnings),
+        cmocka_unit_test(test_plain_listener),
     };
-    size_t count = add_bad(tests, 5, bad_values, COUNT(bad_values));
+    size_t count = add_bad(tests, 6, bad_values, COUNT(bad_values));
 
     assert_int_equal(count, COUNT(tests));
     return cmocka_run_group_tests(tests, NULL, NULL);
