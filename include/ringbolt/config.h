@@ -165,8 +165,9 @@ struct config_listener {
 
 struct config_server {
     struct config_address address; // a host name has become one server for each of its addresses
-    char *host; // whom its certificate must be for, unless the upstream says: the name (lower case, no dot at its end) or the IP
-                // address in `address`; NULL: a unix address
+    char *
+        host; // whom its certificate must be for, unless the upstream says: the name (lower case, no dot at its end) or the IP
+              // address in `address`; NULL: a unix address
     unsigned weight;               // 0 to 256, default 1; 0: takes no connections
     bool is_backup;                // default false; true: takes some only when no other server can
     unsigned max_connections;      // at once, all workers together; 0 (default): no limit
@@ -212,11 +213,13 @@ struct config_proxy_to {
 struct config_server_tls {
     bool is_on;    // default false: then everything else is of no effect
     bool verifies; // default true. false: any certificate will do
-    char *name;    // whom the certificate must be for, and whom we ask for (SNI), lower case; NULL: each server's host
+    char *
+        name; // whom the certificate must be for, and whom we ask for (SNI), lower case; NULL: each server's host
     // Versions, suites, groups; `alpn` is offered to the server, none: what the client agreed upon. Of certificates none, or
     // the one that we show. What only a listener has is empty.
     struct config_tls tls;
-    struct config_client_trust trust; // `ca` NULL: the system's authorities; mode CONFIG_CLIENT_AUTH_REQUIRED if there is one
+    struct config_client_trust
+        trust; // `ca` NULL: the system's authorities; mode CONFIG_CLIENT_AUTH_REQUIRED if there is one
 };
 
 struct config_upstream {

@@ -58,8 +58,8 @@ void tls_upstreams_destroy(struct tls_upstreams *upstreams); // NULL is accepted
 
 // Makes the OpenSSL state for an upstream with `tls`: a tls_context for engine_create_client() alone. Versions, suites and groups as
 // configured, no resumption. 0 and *ret (tls_context_destroy() it), or -EIO with a line in the log. What it is given must outlive it.
-int tls_context_create_client(const struct config *config, size_t upstream, const struct tls_upstreams *upstreams,
-                              struct tls_context **ret);
+int tls_context_create_client(const struct config *config, size_t upstream,
+                              const struct tls_upstreams *upstreams, struct tls_context **ret);
 
 // ---- engine (src/tls/engine.c) ----
 

@@ -271,13 +271,15 @@ static void build_plain(struct builder *builder, const struct node *node, struct
     listener->never_terminates = true;
     if (routes != NULL)
         report_add(builder->report, node_where(routes),
-                   "`routes` go by what a ClientHello says, and with `tls: off` there is none; write `upstream: NAME`, or "
+                   "`routes` go by what a ClientHello says, and with `tls: off` there is none; write "
+                   "`upstream: NAME`, or "
                    "give the listener `tls`");
     else if (listener->upstream < builder->config->upstream_count &&
              !builder->config->upstreams[listener->upstream].tls.is_on)
-        report_warn(builder->report, node_where(tls),
-                    "nothing is encrypted here: the listener has `tls: off`, and its upstream `%s` has no `tls`",
-                    builder->config->upstreams[listener->upstream].name);
+        report_warn(
+            builder->report, node_where(tls),
+            "nothing is encrypted here: the listener has `tls: off`, and its upstream `%s` has no `tls`",
+            builder->config->upstreams[listener->upstream].name);
 }
 
 static void build_listener(struct builder *builder, size_t index, const struct node *node)

@@ -69,7 +69,8 @@ static void check_names(struct builder *builder, const struct raw_server_tls *ra
         if (upstream->servers[i].host != NULL)
             continue;
         report_add(builder->report, node_where(node),
-                   "the server `%s` has no name that its certificate could be checked for; write `name: HOST` in `tls`",
+                   "the server `%s` has no name that its certificate could be checked for; write `name: "
+                   "HOST` in `tls`",
                    upstream->servers[i].address.text);
         return;
     }
@@ -96,14 +97,16 @@ static void build_verification(struct builder *builder, const struct raw_server_
                    "`crl` needs `ca`: the authority that signed the revocation list");
     if (tls->verifies)
         return;
-    report_warn(builder->report, node_where(node_get(node, "verify")),
-                "`verify: false` takes any certificate, so whoever is in between reads and changes everything; "
-                "name the server's authority with `ca` instead");
+    report_warn(
+        builder->report, node_where(node_get(node, "verify")),
+        "`verify: false` takes any certificate, so whoever is in between reads and changes everything; "
+        "name the server's authority with `ca` instead");
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         const struct node *value = node_get(node, keys[i]);
 
         if (value != NULL)
-            report_warn(builder->report, node_where(value), "`%s` does nothing with `verify: false`", keys[i]);
+            report_warn(builder->report, node_where(value), "`%s` does nothing with `verify: false`",
+                        keys[i]);
     }
 }
 
@@ -116,8 +119,9 @@ static void build_certificate(struct builder *builder, const struct raw_certific
         return;
     if (raw->chain == NULL) {
         if (!node->is_partial && !node->is_wrong)
-            report_add(builder->report, node_where(node),
-                       "`certificate` needs `chain` and `key`, or `chain` alone with the key in the same file");
+            report_add(
+                builder->report, node_where(node),
+                "`certificate` needs `chain` and `key`, or `chain` alone with the key in the same file");
         return;
     }
     certificate = tls->certificates = memory_allocate(sizeof(*certificate));
@@ -125,13 +129,12 @@ static void build_certificate(struct builder *builder, const struct raw_certific
     certificate->chain = builder_path(builder, raw->chain);
     certificate->key = builder_path(builder, raw->key != NULL ? raw->key : raw->chain);
     certificate->chain_where = node_where(node_get(node, "chain"));
-    certificate->key_where =
-        raw->key != NULL ? node_where(node_get(node, "key")) : certificate->chain_where;
+    certificate->key_where = raw->key != NULL ? node_where(node_get(node, "key")) : certificate->chain_where;
     build_passphrase(builder, &raw->passphrase, node, &certificate->passphrase);
 }
 
-void build_server_tls(struct builder *builder, const struct raw_server_tls *raw, const struct node *upstream_node,
-                      struct config_upstream *upstream)
+void build_server_tls(struct builder *builder, const struct raw_server_tls *raw,
+                      const struct node *upstream_node, struct config_upstream *upstream)
 {
     const struct node *node = node_get(upstream_node, "tls");
     struct config_server_tls *tls = &upstream->tls;

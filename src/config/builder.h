@@ -82,8 +82,8 @@ void build_passphrase(struct builder *builder, const struct raw_passphrase *raw,
                       const struct node *certificate, struct config_passphrase *passphrase);
 
 // build_server_tls.c: an upstream's `tls`. Its servers are known.
-void build_server_tls(struct builder *builder, const struct raw_server_tls *raw, const struct node *upstream_node,
-                      struct config_upstream *upstream);
+void build_server_tls(struct builder *builder, const struct raw_server_tls *raw,
+                      const struct node *upstream_node, struct config_upstream *upstream);
 // Whom the certificate of the server at this address must be for: the name that the address was found by, as certificates have it,
 // or with `name` NULL the address itself. NULL when it can be for nobody.
 char *build_server_host(const struct config_address *address, const char *name);

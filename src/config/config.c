@@ -27,8 +27,8 @@ static void take_off(struct document *document)
         for (size_t j = 0; listener->kind == NODE_MAPPING && j < listener->count; j++) {
             struct node_pair *pair = &listener->pairs[j];
 
-            if (strcmp(pair->key, "tls") != 0 || pair->value->kind != NODE_TEXT || pair->value->text == NULL ||
-                strcmp(pair->value->text, "off") != 0)
+            if (strcmp(pair->key, "tls") != 0 || pair->value->kind != NODE_TEXT ||
+                pair->value->text == NULL || strcmp(pair->value->text, "off") != 0)
                 continue;
             pair->value = document_container(document, pair->value->where, NODE_MAPPING);
             pair->value->is_off = true;

@@ -240,10 +240,10 @@ static bool is_offload_denied(const struct connection *connection, const struct 
 {
     const struct config *config = connection->proxy->setup.config;
 
-    return endpoint_is_tls(endpoint) && ((config->ktls.transmit == CONFIG_KTLS_REQUIRED &&
-                                          endpoint->transmit_why != ENDPOINT_WHY_NOT_YET) ||
-                                         (config->ktls.receive == CONFIG_KTLS_REQUIRED &&
-                                          endpoint->receive_why != ENDPOINT_WHY_NOT_YET));
+    return endpoint_is_tls(endpoint) &&
+           ((config->ktls.transmit == CONFIG_KTLS_REQUIRED &&
+             endpoint->transmit_why != ENDPOINT_WHY_NOT_YET) ||
+            (config->ktls.receive == CONFIG_KTLS_REQUIRED && endpoint->receive_why != ENDPOINT_WHY_NOT_YET));
 }
 
 // Transmit can go at once: the handshake's last flight has left. Receive goes when the flow is at a record boundary.
@@ -395,7 +395,8 @@ static void transmit_relay(struct connection *connection, struct endpoint *endpo
         endpoint->is_key_update_due = false; // nothing follows close_notify (RFC 8446 §6.1)
         return;
     }
-    if (endpoint->is_offload_wanted[RECORD_TRANSMIT] && !connection_offload(connection, endpoint, RECORD_TRANSMIT))
+    if (endpoint->is_offload_wanted[RECORD_TRANSMIT] &&
+        !connection_offload(connection, endpoint, RECORD_TRANSMIT))
         return;
     if (!renew_key(connection, endpoint))
         return;

@@ -18,9 +18,9 @@
 enum connection_state {
     CONNECTION_ACCEPT, // has a socket and nothing else
     CONNECTION_HEADER, // a PROXY header is awaited, or read
-    CONNECTION_HELLO,  // the engine shakes hands; bytes in, bytes out, one operation at a time. Or the ClientHello says: pass it through
+    CONNECTION_HELLO, // the engine shakes hands; bytes in, bytes out, one operation at a time. Or the ClientHello says: pass it through
     CONNECTION_DIAL, // the handshake, if there is one, is done (its last flight may still be leaving); servers are tried, or waited for
-    CONNECTION_SHAKE,   // the server has taken the connection; the PROXY header goes out, then the engine shakes hands with it
+    CONNECTION_SHAKE, // the server has taken the connection; the PROXY header goes out, then the engine shakes hands with it
     CONNECTION_OFFLOAD, // both sides stand; the directions that shall start in the kernel are moved there
     CONNECTION_RELAY,   // the flows run
     CONNECTION_DRAIN, // the end is decided: what is being sent leaves, an alert or close_notify follows, the peer's rest is dropped
@@ -110,7 +110,7 @@ struct connection {
     struct connection_names names;
     const char *server_version; // NULL: no TLS towards the server, or not yet
     const char *server_suite;
-    struct engine *server_engine; // SHAKE only
+    struct engine *server_engine;   // SHAKE only
     struct buffer *server_leftover; // bytes behind the handshake with the server
     // HELLO and DIAL only
     struct peek *peek;     // before there is an engine, while the ClientHello comes; NULL: not needed

@@ -75,35 +75,39 @@ void connection_log(const struct connection *connection)
     snprintf(certificate, sizeof(certificate), "%016" PRIx64, names->certificate);
     if (!proxy->setup.config->log.access || connection->end == END_CLIENT_LIMIT) // those are counted together
         return;
-    log_info("connection", log_integer("id", connection->id), log_text("client", connection->peer), log_text("peer", connection_header_via(connection)),
-             log_text("unique_id", connection_header_unique_id(connection, unique_id)),
-             log_text("listener", connection->listener->name), log_text("sni", sni && sni[0] ? sni : NULL),
-             log_text("alpn", names->alpn ? names->alpn->text : NULL), log_text("tls", names->version), log_text("cipher", names->suite),
-             is_handshaken ? log_boolean("resumed", names->resumed) : left_out(),
-             log_text("certificate", names->certificate != 0 ? certificate : NULL),
-             log_text("client_subject", names->client_subject),
-             log_text("client_fingerprint", names->client_fingerprint),
-             log_text("record_tx", mode_text(client->transmit_mode)),
-             log_text("record_tx_why", is_plain ? NULL : endpoint_why_text(client->transmit_why)),
-             log_text("record_rx", mode_text(client->receive_mode)),
-             log_text("record_rx_why", is_plain ? NULL : endpoint_why_text(client->receive_why)),
-             connection->route ? log_integer("route", connection->route - connection->listener->routes + 1) : left_out(),
-             log_text("upstream", is_routed ? proxy->setup.config->upstreams[connection->upstream].name : NULL),
-             log_text("server", connection->connected ? connection->connected->address.text : NULL),
-             log_text("server_tls", connection->server_version), log_text("server_cipher", connection->server_suite),
-             log_text("server_record_tx", mode_text(server->transmit_mode)),
-             log_text("server_record_tx_why", endpoint_why_text(server->transmit_why)),
-             log_text("server_record_rx", mode_text(server->receive_mode)),
-             log_text("server_record_rx_why", endpoint_why_text(server->receive_why)),
-             log_integer("bytes_in", connection->up.bytes), log_integer("bytes_out", connection->down.bytes),
-             is_handshaken
-                 ? log_real("handshake_ms", milliseconds(connection->accepted_ns, connection->handshaken_ns))
-                 : left_out(),
-             connection->connected
-                 ? log_real("connect_ms", milliseconds(connection->handshaken_ns, connection->connected_ns))
-                 : left_out(),
-             log_real("duration_ms", milliseconds(connection->accepted_ns, proxy->now_ns)),
-             log_text("end", connection_end_text(connection->end)),
-             log_text("alert", connection->alert != ALERT_NONE ? record_alert_name(connection->alert) : NULL),
-             log_text("detail", connection->detail_owned ? connection->detail_owned : connection->detail));
+    log_info(
+        "connection", log_integer("id", connection->id), log_text("client", connection->peer),
+        log_text("peer", connection_header_via(connection)),
+        log_text("unique_id", connection_header_unique_id(connection, unique_id)),
+        log_text("listener", connection->listener->name), log_text("sni", sni && sni[0] ? sni : NULL),
+        log_text("alpn", names->alpn ? names->alpn->text : NULL), log_text("tls", names->version),
+        log_text("cipher", names->suite), is_handshaken ? log_boolean("resumed", names->resumed) : left_out(),
+        log_text("certificate", names->certificate != 0 ? certificate : NULL),
+        log_text("client_subject", names->client_subject),
+        log_text("client_fingerprint", names->client_fingerprint),
+        log_text("record_tx", mode_text(client->transmit_mode)),
+        log_text("record_tx_why", is_plain ? NULL : endpoint_why_text(client->transmit_why)),
+        log_text("record_rx", mode_text(client->receive_mode)),
+        log_text("record_rx_why", is_plain ? NULL : endpoint_why_text(client->receive_why)),
+        connection->route ? log_integer("route", connection->route - connection->listener->routes + 1)
+                          : left_out(),
+        log_text("upstream", is_routed ? proxy->setup.config->upstreams[connection->upstream].name : NULL),
+        log_text("server", connection->connected ? connection->connected->address.text : NULL),
+        log_text("server_tls", connection->server_version),
+        log_text("server_cipher", connection->server_suite),
+        log_text("server_record_tx", mode_text(server->transmit_mode)),
+        log_text("server_record_tx_why", endpoint_why_text(server->transmit_why)),
+        log_text("server_record_rx", mode_text(server->receive_mode)),
+        log_text("server_record_rx_why", endpoint_why_text(server->receive_why)),
+        log_integer("bytes_in", connection->up.bytes), log_integer("bytes_out", connection->down.bytes),
+        is_handshaken
+            ? log_real("handshake_ms", milliseconds(connection->accepted_ns, connection->handshaken_ns))
+            : left_out(),
+        connection->connected
+            ? log_real("connect_ms", milliseconds(connection->handshaken_ns, connection->connected_ns))
+            : left_out(),
+        log_real("duration_ms", milliseconds(connection->accepted_ns, proxy->now_ns)),
+        log_text("end", connection_end_text(connection->end)),
+        log_text("alert", connection->alert != ALERT_NONE ? record_alert_name(connection->alert) : NULL),
+        log_text("detail", connection->detail_owned ? connection->detail_owned : connection->detail));
 }

@@ -141,7 +141,8 @@ static struct endpoint_event on_key_update(struct endpoint *endpoint, uint8_t re
 
 // Messages of a server: tickets, several in a record or in parts (RFC 8446 §5.1), which we have no use for, and KeyUpdate, which ends its
 // record.
-static struct endpoint_event on_server_handshake(struct endpoint *endpoint, const uint8_t *payload, size_t length)
+static struct endpoint_event on_server_handshake(struct endpoint *endpoint, const uint8_t *payload,
+                                                 size_t length)
 {
     while (length > 0) {
         size_t part = endpoint->message_left < length ? endpoint->message_left : length;
@@ -157,7 +158,8 @@ static struct endpoint_event on_server_handshake(struct endpoint *endpoint, cons
         if (endpoint->message_size < HANDSHAKE_HEADER_SIZE)
             continue;
         endpoint->message_size = 0;
-        body = (uint32_t)endpoint->message[1] << 16 | (uint32_t)endpoint->message[2] << 8 | endpoint->message[3];
+        body =
+            (uint32_t)endpoint->message[1] << 16 | (uint32_t)endpoint->message[2] << 8 | endpoint->message[3];
         if (endpoint->message[0] == HANDSHAKE_KEY_UPDATE)
             return body == 1 && length == 1 ? on_key_update(endpoint, payload[0])
                                             : broken(ALERT_DECODE_ERROR, "KeyUpdate of a wrong length");
@@ -171,7 +173,8 @@ static struct endpoint_event on_server_handshake(struct endpoint *endpoint, cons
 }
 
 // A server that asks for a new handshake may be left without (RFC 5246 §7.4.1.1).
-static struct endpoint_event on_hello_request(struct endpoint *endpoint, const uint8_t *payload, size_t length)
+static struct endpoint_event on_hello_request(struct endpoint *endpoint, const uint8_t *payload,
+                                              size_t length)
 {
     static const uint8_t request[HANDSHAKE_HEADER_SIZE] = {0};
 
@@ -185,8 +188,9 @@ static struct endpoint_event on_handshake(struct endpoint *endpoint, const uint8
     size_t body;
 
     if (!endpoint->is_client)
-        return endpoint->receive.keys.version == RECORD_TLS12 ? on_hello_request(endpoint, payload, length)
-                                                              : on_server_handshake(endpoint, payload, length);
+        return endpoint->receive.keys.version == RECORD_TLS12
+                   ? on_hello_request(endpoint, payload, length)
+                   : on_server_handshake(endpoint, payload, length);
 
     if (endpoint->receive.keys.version == RECORD_TLS12)
         return broken(ALERT_NO_RENEGOTIATION, "renegotiation");
@@ -377,7 +381,8 @@ static void gather(const struct buffer *buffer, unsigned *piece, size_t *offset,
     }
 }
 
-int endpoint_seal(struct endpoint *endpoint, const struct endpoint *from, struct buffer *buffer, const uint8_t *end)
+int endpoint_seal(struct endpoint *endpoint, const struct endpoint *from, struct buffer *buffer,
+                  const uint8_t *end)
 {
     size_t left = buffer_length(buffer);
     size_t offset = 0;

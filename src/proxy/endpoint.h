@@ -117,7 +117,8 @@ size_t endpoint_lead(const struct endpoint *from, const struct endpoint *to, siz
 // Seals what the pieces hold in place into one piece to send. Does nothing unless transmit is in user mode. The pieces are as
 // endpoint_layout() has them, or, when `from` opened them, as endpoint_open() has left them behind endpoint_lead(); nothing at or behind
 // `end` is touched. 0 or -errno.
-int endpoint_seal(struct endpoint *endpoint, const struct endpoint *from, struct buffer *buffer, const uint8_t *end);
+int endpoint_seal(struct endpoint *endpoint, const struct endpoint *from, struct buffer *buffer,
+                  const uint8_t *end);
 // True when the key has protected all it may: a KeyUpdate is due (TLS 1.3), or the connection must end (TLS 1.2).
 bool endpoint_is_worn(const struct endpoint *endpoint);
 // Counts the records that the kernel made of `length` sent bytes, for endpoint_is_worn(); nothing in other modes.

@@ -64,7 +64,8 @@ static void source_lost(struct flow *flow, int error)
     give_buffer(flow);
     flow->state = FLOW_ENDED;
     if (!from_client) {
-        connection_end(connection, error == 0 && !connection->is_server_lost ? END_SERVER_TRUNCATED : END_SERVER_RESET,
+        connection_end(connection,
+                       error == 0 && !connection->is_server_lost ? END_SERVER_TRUNCATED : END_SERVER_RESET,
                        ALERT_INTERNAL_ERROR, NULL);
     } else if (connection->down.state == FLOW_ENDED) {
         // The server had finished and the client knows: what it leaves unsaid changes nothing.
@@ -439,7 +440,8 @@ static void receive(struct flow *flow)
         receive_rest(flow);
         return;
     }
-    if (source->is_offload_wanted[RECORD_RECEIVE] && !connection_offload(flow->connection, source, RECORD_RECEIVE))
+    if (source->is_offload_wanted[RECORD_RECEIVE] &&
+        !connection_offload(flow->connection, source, RECORD_RECEIVE))
         return;
     if (flow->appetite != BUFFER_SMALL || !endpoint_takes_idle(flow->destination)) {
         receive_direct(flow);

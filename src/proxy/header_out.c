@@ -176,7 +176,8 @@ static void forget(struct connection *connection)
 static void failed(struct connection *connection)
 {
     if (connection->state == CONNECTION_SHAKE) {
-        connection_end(connection, END_SERVER_HANDSHAKE, ALERT_INTERNAL_ERROR, "server reset during the handshake");
+        connection_end(connection, END_SERVER_HANDSHAKE, ALERT_INTERNAL_ERROR,
+                       "server reset during the handshake");
         return;
     }
     connection->is_server_lost = true;

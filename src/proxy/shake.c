@@ -71,7 +71,8 @@ static bool flush(struct connection *connection)
     if (length == 0)
         return false;
     connection->server.transmit_op.handler = on_sent;
-    ring_send(connection->proxy->ring, &connection->server.transmit_op, connection->server.fd, output, length, 0);
+    ring_send(connection->proxy->ring, &connection->server.transmit_op, connection->server.fd, output, length,
+              0);
     return true;
 }
 
@@ -82,7 +83,8 @@ static void failed(struct connection *connection)
     struct engine *engine = connection->server_engine;
     enum record_alert alert = engine_alert(engine);
 
-    connection->detail_owned = strdup(engine_failure(engine)); // only the log misses it when there is no memory
+    connection->detail_owned =
+        strdup(engine_failure(engine)); // only the log misses it when there is no memory
     connection_end(connection, engine_is_untrusted(engine) ? END_SERVER_UNTRUSTED : END_SERVER_HANDSHAKE,
                    ALERT_INTERNAL_ERROR, NULL);
     if (alert != ALERT_NONE)
@@ -173,7 +175,8 @@ static void on_received(struct ring_op *op, const struct ring_completion *comple
     } else if (completion->result == -ENOBUFS) {
         connection->down.state = FLOW_STARVED;
         list_push_back(&proxy->starved, &connection->down.node);
-    } else if (completion->result == -EAGAIN || completion->result == -ENOMEM || completion->result == -EINTR) {
+    } else if (completion->result == -EAGAIN || completion->result == -ENOMEM ||
+               completion->result == -EINTR) {
         receive(connection);
     } else {
         connection_end(connection, END_SERVER_HANDSHAKE, ALERT_INTERNAL_ERROR,
@@ -206,7 +209,8 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
     } else if (result < 0 && engine_failure(connection->server_engine)[0] != '\0') {
         failed(connection); // it left before it heard why
     } else if (result < 0) {
-        connection_end(connection, END_SERVER_HANDSHAKE, ALERT_INTERNAL_ERROR, "server reset during the handshake");
+        connection_end(connection, END_SERVER_HANDSHAKE, ALERT_INTERNAL_ERROR,
+                       "server reset during the handshake");
     } else {
         engine_output_sent(connection->server_engine, (size_t)result);
         if (!flush(connection))

@@ -79,7 +79,8 @@ static int on_verify(int is_good, X509_STORE_CTX *check)
     }
     describe(X509_STORE_CTX_get_error(check), handshake->name, words, sizeof(words));
     verify_describe(X509_STORE_CTX_get0_cert(check), subject, sizeof(subject), fingerprint);
-    snprintf(handshake->failure, sizeof(handshake->failure), "server certificate refused: %.256s (%s)", words, subject);
+    snprintf(handshake->failure, sizeof(handshake->failure), "server certificate refused: %.256s (%s)", words,
+             subject);
     handshake->is_untrusted = true;
     return 0;
 }
@@ -157,8 +158,8 @@ static bool set_up(struct tls_context *context, const struct server_files *files
     return true;
 }
 
-int tls_context_create_client(const struct config *config, size_t upstream, const struct tls_upstreams *upstreams,
-                              struct tls_context **ret)
+int tls_context_create_client(const struct config *config, size_t upstream,
+                              const struct tls_upstreams *upstreams, struct tls_context **ret)
 {
     const struct config_upstream *towards = &config->upstreams[upstream];
     struct tls_context *context = calloc(1, sizeof(*context));
@@ -215,5 +216,6 @@ bool client_prepare(const struct tls_context *context, SSL *ssl, const struct en
     if (is_ip_address(peer->name))
         return !config->verifies || X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), peer->name) == 1;
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return SSL_set_tlsext_host_name(ssl, peer->name) == 1 && (!config->verifies || SSL_set1_host(ssl, peer->name) == 1);
+    return SSL_set_tlsext_host_name(ssl, peer->name) == 1 &&
+           (!config->verifies || SSL_set1_host(ssl, peer->name) == 1);
 }

@@ -26,7 +26,8 @@ struct tls_context {
     EVP_CIPHER *aes_256;
     BIO_METHOD *transport; // engine_transport_create()
     uint32_t hello_size_max; // limits.client_hello
-    const struct config_upstream *upstream; // of a client's; NULL: a listener's, and what is about material is of no use above
+    const struct config_upstream
+        *upstream; // of a client's; NULL: a listener's, and what is about material is of no use above
 };
 
 // Versions, suites, groups, and what OpenSSL shall leave be. False: no memory, or OpenSSL has none of them.

@@ -84,7 +84,8 @@ static X509_STORE *system_store(struct tls_upstreams *upstreams, struct config_w
     if (sk_X509_OBJECT_num(X509_STORE_get0_objects(upstreams->system)) > 0)
         return upstreams->system;
     report_add(report, where,
-               "this system has no authorities to check servers with (in %s, %s); install them (Debian: ca-certificates), or "
+               "this system has no authorities to check servers with (in %s, %s); install them (Debian: "
+               "ca-certificates), or "
                "name the servers' authority with `ca`",
                file, folders);
     return NULL;
@@ -95,7 +96,8 @@ static X509_STORE *system_store(struct tls_upstreams *upstreams, struct config_w
 static X509_STORE *make_store(const struct client_trust *trust)
 {
     X509_STORE *store = X509_STORE_new();
-    unsigned long flags = X509_V_FLAG_PARTIAL_CHAIN; // who names an authority trusts it, whether it is a root or not
+    unsigned long flags =
+        X509_V_FLAG_PARTIAL_CHAIN; // who names an authority trusts it, whether it is a root or not
 
     if (store == NULL)
         abort();
@@ -121,8 +123,8 @@ static X509_STORE *make_store(const struct client_trust *trust)
     return store;
 }
 
-static int load_trust(struct tls_upstreams *upstreams, const struct config_server_tls *config, struct loader *loader,
-                      struct report *report, struct server_files *files)
+static int load_trust(struct tls_upstreams *upstreams, const struct config_server_tls *config,
+                      struct loader *loader, struct report *report, struct server_files *files)
 {
     struct client_trust *trust = NULL;
 
@@ -156,8 +158,8 @@ static int read_chain(const struct named_file *file, struct loader *loader, STAC
     return result;
 }
 
-static int read_key(const struct named_file *file, struct loader *loader, const struct config_certificate *source,
-                    struct material_bytes *ret)
+static int read_key(const struct named_file *file, struct loader *loader,
+                    const struct config_certificate *source, struct material_bytes *ret)
 {
     struct content content;
     int result = content_read(file, &content);
@@ -170,8 +172,8 @@ static int read_key(const struct named_file *file, struct loader *loader, const 
     return result;
 }
 
-static int load_certificate(const struct config_certificate *source, struct loader *loader, struct report *report,
-                            struct server_files *files)
+static int load_certificate(const struct config_certificate *source, struct loader *loader,
+                            struct report *report, struct server_files *files)
 {
     const struct named_file chain = {
         .report = report,
@@ -200,12 +202,15 @@ static int load_certificate(const struct config_certificate *source, struct load
     if (chain_result < 0 || key_result < 0)
         return -EINVAL;
     if (private_key_match(&files->key, sk_X509_value(certificates, 0)) != PRIVATE_KEY_MATCHES) {
-        file_complain(&key, "the private key in %s does not belong to the certificate in %s; give the key that it was made with",
+        file_complain(&key,
+                      "the private key in %s does not belong to the certificate in %s; give the key that it "
+                      "was made with",
                       source->key, source->chain);
         return -EINVAL;
     }
     if (X509_cmp_current_time(X509_get0_notAfter(sk_X509_value(certificates, 0))) < 0)
-        file_warn(&chain, "the certificate in %s has expired, so servers will refuse it; renew it", source->chain);
+        file_warn(&chain, "the certificate in %s has expired, so servers will refuse it; renew it",
+                  source->chain);
     return 0;
 }
 

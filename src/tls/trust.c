@@ -33,7 +33,8 @@ static void warn_of_ca(const struct named_file *file, X509 *ca, bool is_for_serv
     char *name = names_print(X509_get_subject_name(ca));
 
     if (is_for_servers && X509_cmp_current_time(X509_get0_notAfter(ca)) < 0)
-        file_warn(file, "%s in %s has expired, so its servers are refused; renew or remove it", name, file->path);
+        file_warn(file, "%s in %s has expired, so its servers are refused; renew or remove it", name,
+                  file->path);
     else if (is_for_servers)
         ;
     else if (X509_check_ca(ca) == 0)
@@ -331,9 +332,11 @@ int loader_trust(struct loader *loader, const struct config_client_trust *source
         .where = source->ca_where,
         .path = source->ca,
         .what = source->is_for_servers ? "bundle of authorities" : "bundle of client authorities",
-        .cure = source->is_for_servers
-                    ? "give a PEM file with the certificates of the authorities that issued the servers' certificates"
-                    : "give a PEM file with the certificates of the authorities that issue client certificates",
+        .cure =
+            source->is_for_servers
+                ? "give a PEM file with the certificates of the authorities that issued the servers' "
+                  "certificates"
+                : "give a PEM file with the certificates of the authorities that issue client certificates",
     };
     struct reading reading = {
         .loader = loader,

@@ -23,7 +23,8 @@ static int set_up(void **state)
     must(record_init() == 0, "the record layer");
     ca_key = key_make("P-256");
     ca = certificate_of("A CA", ca_key, NULL, NULL);
-    must(fd >= 0 && (file = fdopen(fd, "w")) != NULL && PEM_write_X509(file, ca) == 1 && fclose(file) == 0, "a file");
+    must(fd >= 0 && (file = fdopen(fd, "w")) != NULL && PEM_write_X509(file, ca) == 1 && fclose(file) == 0,
+         "a file");
     return 0;
 }
 
@@ -63,9 +64,11 @@ static void both_init(struct both *both, const char *subject, const char *name, 
     serve(both->server.material, 0, both->certificate, key, NULL, "localhost");
     EVP_PKEY_free(key);
     both->upstream = (struct config_upstream){.name = (char *)"app"};
-    both->upstream.tls = (struct config_server_tls){.is_on = true, .verifies = verifies, .name = (char *)name};
+    both->upstream.tls =
+        (struct config_server_tls){.is_on = true, .verifies = verifies, .name = (char *)name};
     both->upstream.tls.tls = both->server.listener.tls;
-    both->upstream.tls.trust = (struct config_client_trust){.mode = CONFIG_CLIENT_AUTH_REQUIRED, .ca = ca_file, .is_for_servers = true};
+    both->upstream.tls.trust = (struct config_client_trust){
+        .mode = CONFIG_CLIENT_AUTH_REQUIRED, .ca = ca_file, .is_for_servers = true};
     both->config.upstreams = &both->upstream;
     both->config.upstream_count = 1;
     report_init(&report, "c");
@@ -206,7 +209,8 @@ static void try_suite(const struct suite *suite, size_t piece, bool has_tickets)
         struct record_opened opened;
         enum record_alert alert;
 
-        assert_int_equal(record_user_open(&receive, both.wire[0] + at, both.wire_size[0] - at, &opened, &alert), 1);
+        assert_int_equal(
+            record_user_open(&receive, both.wire[0] + at, both.wire_size[0] - at, &opened, &alert), 1);
         assert_int_equal(opened.type, RECORD_HANDSHAKE);
         assert_int_equal(opened.payload[0], 4); // new_session_ticket
         at += opened.consumed;
@@ -307,8 +311,9 @@ static void test_no_version_in_common(void **state)
 // Bytes that are no TLS: an end, whatever they are.
 static void test_garbage(void **state)
 {
-    static const char *const texts[] = {"HTTP/1.1 400 Bad Request\r\n\r\n", "220 mail ESMTP\r\n", "\x16\x03\x03\xff\xff\x02 and so on",
-                                        "\x15\x03\x03\x00\x02\x02\x28", "\x17\x03\x03\x00\x01\x01"};
+    static const char *const texts[] = {"HTTP/1.1 400 Bad Request\r\n\r\n", "220 mail ESMTP\r\n",
+                                        "\x16\x03\x03\xff\xff\x02 and so on", "\x15\x03\x03\x00\x02\x02\x28",
+                                        "\x17\x03\x03\x00\x01\x01"};
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct both both;
@@ -331,8 +336,10 @@ static void test_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_suites),           cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_unknown_authority), cmocka_unit_test(test_no_version_in_common),
+        cmocka_unit_test(test_suites),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_unknown_authority),
+        cmocka_unit_test(test_no_version_in_common),
         cmocka_unit_test(test_garbage),
     };
 
