@@ -101,6 +101,7 @@ struct config_tls {
 struct config_tcp {
     unsigned keepalive_s;   // it is asked after so long without a byte, and lost after twice that; 0, or 1 to 32,767
     unsigned user_timeout_ms; // it is lost when what was sent isn't acknowledged for so long; 0, or 1 ms to 24 h
+    bool is_transparent; // of upstreams: servers see the client's address (IP_TRANSPARENT); default false
 };
 
 #define CONFIG_NO_UPSTREAM SIZE_MAX

@@ -202,6 +202,7 @@ static const cyaml_schema_field_t queue_fields[] = {
 static const cyaml_schema_field_t upstream_tcp_fields[] = {
     TEXT_FIELD("keepalive", OPTIONAL, struct raw_tcp, keepalive),
     TEXT_FIELD("user_timeout", OPTIONAL, struct raw_tcp, user_timeout),
+    ENUM_FIELD("transparent", OPTIONAL, struct raw_tcp, transparent, switch_words),
     CYAML_FIELD_END,
 };
 

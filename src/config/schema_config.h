@@ -66,6 +66,7 @@ struct raw_tcp {
     char *user_timeout;
     char *backlog;   // of listeners alone
     char *fast_open; // likewise
+    int *transparent; // of upstreams alone
 };
 
 struct raw_route {
