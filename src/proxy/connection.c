@@ -678,6 +678,9 @@ bool connection_reap(struct connection *connection)
         return false;
     if (connection->end == END_NONE)
         connection->end = END_INTERNAL;
+    // Whoever reads that line may count on what it says: its place is free.
+    admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(connection));
+    admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
     connection_log(connection);
     timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
@@ -701,8 +704,6 @@ bool connection_reap(struct connection *connection)
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;
     proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
-    admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(connection));
-    admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
     connection_slab_give(connection);
     return true;
 }
