@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "acme.h"
 #include "master.h"
 #include "ringbolt/file.h"
 #include "ringbolt/log.h"
@@ -66,8 +67,11 @@ void control_destroy(struct control *control)
 int control_check(const struct config *config, struct report *report)
 {
     struct account account;
+    // All that is wrong in one run.
+    int error = acme_check(config, report);
+    int other = account_find(config, &account, report);
 
-    return account_find(config, &account, report);
+    return error < 0 ? error : other;
 }
 
 static bool is_development(const struct config *config)
@@ -232,7 +236,7 @@ int prepare(struct master *master)
     if (system_check_ring() < 0 || system_probe_ktls(master->config, &master->probe) < 0 ||
         make_memory(master) < 0)
         return 1;
-    return open_keylogs(master) < 0 ? 3 : 0;
+    return open_keylogs(master) < 0 || acme_open(master->config, &master->acme) < 0 ? 3 : 0;
 }
 
 void prepare_undo(struct master *master)
@@ -243,6 +247,7 @@ void prepare_undo(struct master *master)
             close(master->keylogs[i]);
     }
     free(master->keylogs);
+    acme_close(master->config, master->acme);
     free(master->processes);
     servers_destroy(master->servers);
     admission_destroy(master->admission);

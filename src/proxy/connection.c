@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A connection's life. It reads in the order in which it happens; HEADER is in header_in.c, HELLO in handshake.c, DIAL in dial.c,
+// A connection's life. It reads in the order in which it happens; HEADER is in header_in.c, ANSWER in redirect.c, HELLO in handshake.c, DIAL in dial.c,
 // the relaying itself in flow.c.
 #include "connection.h"
 
@@ -30,10 +30,11 @@ static void on_hangup(struct ring_op *op, const struct ring_completion *completi
 
 // ---- states ----
 
-static const uint8_t legal[CONNECTION_STATE_COUNT] = {
+static const uint16_t legal[CONNECTION_STATE_COUNT] = {
 #define TO(state) (1u << CONNECTION_##state)
-    [CONNECTION_ACCEPT] = TO(HEADER) | TO(HELLO) | TO(DYING),
-    [CONNECTION_HEADER] = TO(HELLO) | TO(DRAIN) | TO(DYING),
+    [CONNECTION_ACCEPT] = TO(HEADER) | TO(ANSWER) | TO(HELLO) | TO(DYING),
+    [CONNECTION_HEADER] = TO(ANSWER) | TO(HELLO) | TO(DRAIN) | TO(DYING),
+    [CONNECTION_ANSWER] = TO(DRAIN) | TO(DYING),
     [CONNECTION_HELLO] = TO(DIAL) | TO(DRAIN) | TO(DYING),
     [CONNECTION_DIAL] = TO(OFFLOAD) | TO(DRAIN) | TO(DYING),
     [CONNECTION_OFFLOAD] = TO(RELAY) | TO(DRAIN) | TO(DYING),
@@ -62,8 +63,9 @@ void connection_enter(struct connection *connection, enum connection_state state
     connection->state = state;
     switch (state) {
     case CONNECTION_HEADER:
+    case CONNECTION_ANSWER:
     case CONNECTION_HELLO:
-        if (!timer_is_set(&connection->timer)) // one time for both
+        if (!timer_is_set(&connection->timer)) // one time for a header and what follows
             timer_set(wheel, &connection->timer, until(connection, config->timeouts.handshake_ns));
         break;
     case CONNECTION_DIAL:
@@ -156,18 +158,22 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
         connection_enter(connection, CONNECTION_HEADER);
         header_in_start(connection);
     } else {
-        connection_start_handshake(connection, NULL);
+        connection_start(connection, NULL);
     }
     connection_reap(connection);
 }
 
-void connection_start_handshake(struct connection *connection, struct buffer *first)
+void connection_start(struct connection *connection, struct buffer *first)
 {
     struct proxy *proxy = connection->proxy;
 
     if (first && first->piece_count == 0) {
         buffer_give(proxy->pool, first);
         first = NULL;
+    }
+    if (connection->listener->redirect.is_on) {
+        redirect_start(connection, first);
+        return;
     }
     connection_enter(connection, CONNECTION_HELLO);
     handshake_start(connection, connection_listener(connection)->context, first);
@@ -472,6 +478,8 @@ void connection_end_event(struct connection *connection, const struct endpoint_e
 void connection_end(struct connection *connection, enum connection_end end, enum record_alert alert,
                     const char *detail)
 {
+    bool is_over;
+
     if (connection->end != END_NONE)
         return;
     connection->end = (uint8_t)end;
@@ -482,10 +490,10 @@ void connection_end(struct connection *connection, enum connection_end end, enum
     if (endpoint_is_tls(&connection->client))
         connection->client.alert_due = (uint8_t)alert;
     connection->is_client_drained = end == END_CLIENT_RESET; // nothing reaches it any more
-    // Who has no business here is cut at once, with a reset.
-    connection_enter(connection,
-                     end == END_DONE || end == END_PROXY_HEADER || end == END_CLIENT_LIMIT ? CONNECTION_DYING
-                                                                                           : CONNECTION_DRAIN);
+    // Who has no business here is cut at once, with a reset; who was answered may still be sending, and must not lose the answer.
+    is_over = end == END_DONE ? connection->state != CONNECTION_ANSWER
+                              : end == END_PROXY_HEADER || end == END_CLIENT_LIMIT;
+    connection_enter(connection, is_over ? CONNECTION_DYING : CONNECTION_DRAIN);
 }
 
 // ---- DRAIN ----
@@ -691,6 +699,7 @@ bool connection_reap(struct connection *connection)
     buffer_give(proxy->pool, connection->leftover);
     engine_destroy(connection->engine);
     peek_finish(connection);
+    redirect_finish(connection);
     endpoint_finish(&connection->client);
     endpoint_finish(&connection->server);
     shared_text_give(connection->names.sni);
@@ -734,6 +743,9 @@ void connection_on_timer(struct connection *connection)
     switch (connection->state) {
     case CONNECTION_HEADER:
         connection_end(connection, END_HANDSHAKE_TIMEOUT, ALERT_NONE, "no whole PROXY header came");
+        break;
+    case CONNECTION_ANSWER:
+        redirect_timed_out(connection);
         break;
     case CONNECTION_HELLO:
         connection_end(connection, END_HANDSHAKE_TIMEOUT, ALERT_NONE, NULL);

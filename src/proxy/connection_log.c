@@ -25,6 +25,7 @@ const char *connection_end_text(enum connection_end end)
         [END_HANDSHAKE_FAILED] = "handshake_failed",
         [END_HANDSHAKE_TIMEOUT] = "handshake_timeout",
         [END_REJECTED] = "rejected",
+        [END_BAD_REQUEST] = "bad_request",
         [END_IDLE_TIMEOUT] = "idle_timeout",
         [END_HALF_CLOSED_TIMEOUT] = "half_closed_timeout",
         [END_PROTOCOL_ERROR] = "protocol_error",
@@ -84,6 +85,7 @@ void connection_log(const struct connection *connection)
              connection->route ? log_integer("route", connection->route - connection->listener->routes + 1) : left_out(),
              log_text("upstream", is_routed ? proxy->setup.config->upstreams[connection->upstream].name : NULL),
              log_text("server", connection->connected ? connection->connected->address.text : NULL),
+             connection->listener->redirect.is_on ? log_integer("requests", connection->requests) : left_out(),
              log_integer("bytes_in", connection->up.bytes), log_integer("bytes_out", connection->down.bytes),
              is_handshaken
                  ? log_real("handshake_ms", milliseconds(connection->accepted_ns, connection->handshaken_ns))

@@ -223,6 +223,7 @@ static int worker_init(struct worker *worker)
         .contexts = worker->contexts,
         .material = setup->material,
         .listeners = setup->listeners,
+        .acme = setup->acme,
         .ring = worker->ring,
         .pool = worker->pool,
         .admission = setup->admission,
