@@ -89,7 +89,7 @@ def test_postgres(start, postgres, certificates, work):
         if bridge:
             bridge.close()
     ended = stage.proxy.connection(listener="postgres")
-    assert ended["alpn"] == "postgresql" and ended["end"] == "done"
+    assert ended["alpn"] == "postgresql" and ended["end"] in ("done", "client_truncated")  # the bridge closes without a word
 
 
 # ---- WebSocket
