@@ -102,6 +102,7 @@ struct config_tls {
 struct config_tcp {
     unsigned keepalive_s;   // it is asked after so long without a byte, and lost after twice that; 0, or 1 to 32,767
     unsigned user_timeout_ms; // it is lost when what was sent isn't acknowledged for so long; 0, or 1 ms to 24 h
+    bool is_transparent; // of upstreams: servers see the client's address (IP_TRANSPARENT); default false
 };
 
 #define CONFIG_NO_UPSTREAM SIZE_MAX
@@ -143,6 +144,15 @@ struct config_proxy_from {
     size_t network_count;
 };
 
+// What a listener answers by itself, in plain HTTP: that all there is is to be found at https.
+struct config_redirect {
+    bool is_on;    // default false: then everything else is of no effect
+    char *host;    // where to; "[2001:db8::1]" with its brackets. NULL: the host that the client asks for
+    unsigned port; // of https there; 1 to 65,535, default 443
+    char *acme;    // absolute path of the folder that has .well-known/acme-challenge; NULL: none
+    struct config_where acme_where;
+};
+
 struct config_listener {
     char *name;                    // default: the address as written
     struct config_address address; // port 0: the kernel chooses one
@@ -156,10 +166,11 @@ struct config_listener {
     struct config_route_name *route_names; // of all routes, by name and then by route; 1 or more of each
     size_t route_name_count;
     bool has_passthrough;  // one of the routes passes streams through
-    bool never_terminates; // every client is passed through or rejected: there may be no certificate
+    bool never_terminates; // every client is passed through, rejected or redirected: there may be no certificate
     size_t upstream; // of clients that no route is for, index into config.upstreams; CONFIG_NO_UPSTREAM: they are rejected
     struct config_proxy_from proxy;
     bool is_plain; // `tls: off`: clients speak no TLS
+    struct config_redirect redirect; // is_on: there are no routes, and no upstream
     struct config_where where;
 };
 
@@ -294,7 +305,7 @@ struct config {
     struct config_listener *listeners;
     size_t listener_count; // 1 or more
     struct config_upstream *upstreams;
-    size_t upstream_count; // 1 or more
+    size_t upstream_count; // 1 or more, unless all listeners redirect
 };
 
 // What is wrong, collected.

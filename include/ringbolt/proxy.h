@@ -25,6 +25,7 @@ struct proxy_setup {
         *client_contexts; // config->upstream_count of them, NULL for those without `tls`; NULL: all are
     const struct material *material; // what the contexts serve: asked which certificates are retired
     const int *listeners;            // as many listening sockets; stay the caller's
+    const int *acme; // as many descriptors of the folders of `redirect.acme`, or -1; NULL: none at all; stay the caller's
     struct ring *ring;
     struct buffer_pool *pool;
     struct admission *admission;

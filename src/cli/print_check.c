@@ -49,10 +49,27 @@ static void print_route(const struct config *config, const struct config_listene
            route->way == CONFIG_WAY_REJECT ? "" : config->upstreams[route->upstream].name);
 }
 
+static void print_redirect(const struct config_listener *listener)
+{
+    const struct config_redirect *redirect = &listener->redirect;
+
+    printf("  listener %s: %s, redirects to https://%s", listener->name, listener->address.text,
+           redirect->host != NULL ? redirect->host : "(the same host)");
+    if (redirect->port != 443)
+        printf(":%u", redirect->port);
+    if (redirect->acme != NULL)
+        printf(", ACME tokens from %s", redirect->acme);
+    printf("\n");
+}
+
 static void print_listener(const struct config *config, const struct config_listener *listener)
 {
     const struct config_tls *tls = &listener->tls;
 
+    if (listener->redirect.is_on) {
+        print_redirect(listener);
+        return;
+    }
     printf("  listener %s: %s, %s", listener->name, listener->address.text, version_text(tls->version_min));
     if (tls->version_max != tls->version_min)
         printf(" to %s", version_text(tls->version_max));

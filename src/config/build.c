@@ -295,7 +295,9 @@ static void build_listener(struct builder *builder, size_t index, const struct n
     builder_number(builder, node_get(node, "limits"), "connections", raw->limits.connections,
                    (struct number_range){0, CONNECTIONS_MAX, NULL}, &listener->connections);
     build_listener_tcp(builder, &raw->tcp, node_get(node, "tcp"), listener);
-    build_routes(builder, raw, node, listener);
+    build_redirect(builder, raw, node, listener);
+    if (!listener->redirect.is_on)
+        build_routes(builder, raw, node, listener);
     build_plain(builder, node, listener);
     build_tls(builder, &raw->tls, node_get(node, "tls"), !listener->never_terminates, &listener->tls);
     build_proxy_from(builder, raw, node, listener);

@@ -212,6 +212,7 @@ static void build_upstream(struct builder *builder, const struct raw_upstream *r
     if (raw->balance != NULL)
         upstream->balance = *raw->balance;
     builder_tcp(builder, node_get(node, "tcp"), raw->tcp.keepalive, raw->tcp.user_timeout, &upstream->tcp);
+    upstream->tcp.is_transparent = raw->tcp.transparent != NULL && *raw->tcp.transparent != 0;
     build_proxy_to(builder, raw, node, &upstream->proxy);
     for (unsigned i = 0; i < raw->servers_count; i++) {
         if (!is_repeated(builder, raw, i, servers))

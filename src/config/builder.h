@@ -60,6 +60,10 @@ void build_upstreams(struct builder *builder);
 // The index of the upstream that is called so. Reports when there is none.
 size_t build_find_upstream(struct builder *builder, const char *name, const struct node *node);
 
+// build_redirect.c: a listener that answers by itself, in plain HTTP.
+void build_redirect(struct builder *builder, const struct raw_listener *raw, const struct node *node,
+                    struct config_listener *listener);
+
 // build_route.c. listener->upstream, routes and what follows from them.
 void build_routes(struct builder *builder, const struct raw_listener *raw, const struct node *node,
                   struct config_listener *listener);

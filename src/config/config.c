@@ -36,11 +36,23 @@ static void take_off(struct document *document)
     }
 }
 
+// A port-80 companion alone, as before there is a first certificate, has nowhere to send anybody.
+static const struct schema *choose_schema(const struct document *document)
+{
+    const struct node *listeners = node_get(document->root, "listeners");
+    size_t redirects = 0;
+
+    for (size_t i = 0; listeners != NULL && listeners->kind == NODE_LIST && i < listeners->count; i++)
+        redirects += node_get(listeners->items[i], "redirect") != NULL;
+    return redirects > 0 && redirects == listeners->count ? &schema_config_alone : &schema_config;
+}
+
 // input->root and input->raw are set here.
 static int parse(const char *text, size_t length, struct build_input *input, struct config **ret,
                  struct report *report)
 {
     size_t errors_before = report->error_count;
+    const struct schema *schema = NULL;
     struct config *config = NULL;
     void *raw = NULL;
     struct document document;
@@ -51,14 +63,15 @@ static int parse(const char *text, size_t length, struct build_input *input, str
     }
     if (document_load(text, length, &document, report) == 0) {
         take_off(&document);
-        schema_check(&schema_config, &document, report);
-        schema_load(&schema_config, &document, &raw, report);
+        schema = choose_schema(&document);
+        schema_check(schema, &document, report);
+        schema_load(schema, &document, &raw, report);
     }
     if (raw != NULL) {
         input->root = document.root;
         input->raw = raw;
         config = build_config(input, report);
-        schema_free(&schema_config, raw);
+        schema_free(schema, raw);
     }
     document_finish(&document);
     if (report->error_count > errors_before) {
@@ -271,6 +284,8 @@ static void finish_listener(struct config_listener *listener)
         free(listener->route_names[i].name);
     free(listener->route_names);
     free(listener->proxy.networks);
+    free(listener->redirect.host);
+    free(listener->redirect.acme);
     free(listener->address.text);
     free(listener->name);
 }

@@ -176,10 +176,19 @@ static const cyaml_schema_value_t proxy_tlv_value = {
                      CYAML_ARRAY_LEN(proxy_tlv_words)),
 };
 
+static const cyaml_schema_field_t redirect_fields[] = {
+    NAME_FIELD("host", OPTIONAL, struct raw_redirect, host),
+    TEXT_FIELD("port", OPTIONAL, struct raw_redirect, port),
+    TEXT_FIELD("acme", OPTIONAL, struct raw_redirect, acme),
+    CYAML_FIELD_END,
+};
+
+// `tls` or `redirect`: the builder says which is missing.
 static const cyaml_schema_field_t listener_fields[] = {
     NAME_FIELD("name", OPTIONAL, struct raw_listener, name),
     TEXT_FIELD("address", REQUIRED, struct raw_listener, address),
-    CYAML_FIELD_MAPPING("tls", REQUIRED, struct raw_listener, tls, tls_fields),
+    CYAML_FIELD_MAPPING("tls", OPTIONAL, struct raw_listener, tls, tls_fields),
+    CYAML_FIELD_MAPPING("redirect", OPTIONAL, struct raw_listener, redirect, redirect_fields),
     CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_listener, limits, listener_limits_fields),
     CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_listener, tcp, listener_tcp_fields),
     LIST_FIELD("routes", OPTIONAL, struct raw_listener, routes, &route_value, 1, LIST_MAX),
@@ -227,6 +236,7 @@ static const cyaml_schema_field_t queue_fields[] = {
 static const cyaml_schema_field_t upstream_tcp_fields[] = {
     TEXT_FIELD("keepalive", OPTIONAL, struct raw_tcp, keepalive),
     TEXT_FIELD("user_timeout", OPTIONAL, struct raw_tcp, user_timeout),
+    ENUM_FIELD("transparent", OPTIONAL, struct raw_tcp, transparent, switch_words),
     CYAML_FIELD_END,
 };
 
@@ -298,32 +308,46 @@ static const cyaml_schema_field_t admin_fields[] = {
     CYAML_FIELD_END,
 };
 
-static const cyaml_schema_field_t config_fields[] = {
-    TEXT_FIELD("workers", OPTIONAL, struct raw_config, workers),
-    NAME_FIELD("user", OPTIONAL, struct raw_config, user),
-    TEXT_FIELD("shutdown_timeout", OPTIONAL, struct raw_config, shutdown_timeout),
-    CYAML_FIELD_MAPPING("log", OPTIONAL, struct raw_config, log, log_fields),
-    CYAML_FIELD_MAPPING("ktls", OPTIONAL, struct raw_config, ktls, ktls_fields),
-    CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_config, limits, limits_fields),
-    CYAML_FIELD_MAPPING("timeouts", OPTIONAL, struct raw_config, timeouts, timeouts_fields),
-    CYAML_FIELD_MAPPING("tickets", OPTIONAL, struct raw_config, tickets, tickets_fields),
-    CYAML_FIELD_MAPPING("admin", OPTIONAL, struct raw_config, admin, admin_fields),
-    LIST_FIELD("listeners", REQUIRED, struct raw_config, listeners, &listener_value, 1, LIST_MAX),
-    LIST_FIELD("upstreams", REQUIRED, struct raw_config, upstreams, &upstream_value, 1, LIST_MAX),
-    CYAML_FIELD_END,
-};
+#define CONFIG_FIELDS(upstreams_flag)                                                                        \
+    {                                                                                                        \
+    TEXT_FIELD("workers", OPTIONAL, struct raw_config, workers),                                             \
+    NAME_FIELD("user", OPTIONAL, struct raw_config, user),                                                   \
+    TEXT_FIELD("shutdown_timeout", OPTIONAL, struct raw_config, shutdown_timeout),                           \
+    CYAML_FIELD_MAPPING("log", OPTIONAL, struct raw_config, log, log_fields),                                \
+    CYAML_FIELD_MAPPING("ktls", OPTIONAL, struct raw_config, ktls, ktls_fields),                             \
+    CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_config, limits, limits_fields),                       \
+    CYAML_FIELD_MAPPING("timeouts", OPTIONAL, struct raw_config, timeouts, timeouts_fields),                 \
+    CYAML_FIELD_MAPPING("tickets", OPTIONAL, struct raw_config, tickets, tickets_fields),                    \
+    CYAML_FIELD_MAPPING("admin", OPTIONAL, struct raw_config, admin, admin_fields),                          \
+    LIST_FIELD("listeners", REQUIRED, struct raw_config, listeners, &listener_value, 1, LIST_MAX),           \
+    LIST_FIELD("upstreams", upstreams_flag, struct raw_config, upstreams, &upstream_value, 1, LIST_MAX),     \
+    CYAML_FIELD_END,                                                                                         \
+    }
+
+static const cyaml_schema_field_t config_fields[] = CONFIG_FIELDS(REQUIRED);
 static const cyaml_schema_value_t config_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw_config, config_fields),
+};
+
+static const cyaml_schema_field_t alone_fields[] = CONFIG_FIELDS(OPTIONAL);
+static const cyaml_schema_value_t alone_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw_config, alone_fields),
 };
 
 // What the interface keeps for features that this version does not have.
 static const struct schema_reserved reserved[] = {
     {admin_fields, "http", NULL},
-    {listener_fields, "redirect", NULL},
 };
 
 const struct schema schema_config = {
     .root = &config_value,
+    .name = "the configuration",
+    .reserved = reserved,
+    .reserved_count = CYAML_ARRAY_LEN(reserved),
+};
+
+const struct schema schema_config_alone = {
+    .root = &alone_value,
     .name = "the configuration",
     .reserved = reserved,
     .reserved_count = CYAML_ARRAY_LEN(reserved),

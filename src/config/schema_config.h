@@ -76,6 +76,7 @@ struct raw_tcp {
     char *user_timeout;
     char *backlog;   // of listeners alone
     char *fast_open; // likewise
+    int *transparent; // of upstreams alone
 };
 
 struct raw_route {
@@ -88,10 +89,17 @@ struct raw_route {
     int *reject;
 };
 
+struct raw_redirect {
+    char *host;
+    char *port;
+    char *acme;
+};
+
 struct raw_listener {
     char *name;
     char *address;
     struct raw_tls tls;
+    struct raw_redirect redirect;
     struct raw_listener_limits limits;
     struct raw_tcp tcp;
     struct raw_route *routes;
@@ -203,3 +211,5 @@ struct raw_config {
 
 // The whole file: a struct raw_config.
 extern const struct schema schema_config;
+// The same for a file whose listeners all redirect: it needs no upstreams.
+extern const struct schema schema_config_alone;

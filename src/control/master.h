@@ -52,6 +52,7 @@ struct master {
     struct admission *admission;      // likewise
     _Atomic uint64_t *used;           // full handshakes by slot, MATERIAL_SLOTS_MAX of them, shared likewise
     int *keylogs;                     // by listener; -1: none
+    int *acme;                        // by listener, the folder of `redirect.acme`; -1: none
     struct process *processes;        // config->workers of them; supervise.c
     struct loop *loop;
     int signals; // signalfd

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "acme.h"
 #include "master.h"
 #include "ringbolt/file.h"
 #include "ringbolt/log.h"
@@ -66,8 +68,11 @@ void control_destroy(struct control *control)
 int control_check(const struct config *config, struct report *report)
 {
     struct account account;
+    // All that is wrong in one run.
+    int error = acme_check(config, report);
+    int other = account_find(config, &account, report);
 
-    return account_find(config, &account, report);
+    return error < 0 ? error : other;
 }
 
 static bool is_development(const struct config *config)
@@ -125,6 +130,30 @@ static int find_account(struct master *master)
     if (geteuid() == 0 && master->account.uid == 0)
         log_warning("workers stay root", log_text("cure", "set `user` to an account without privileges"));
     return 0;
+}
+
+// Whether sockets may come from clients' addresses, before anybody is promised that: workers keep what we have.
+static int check_transparent(const struct config *config)
+{
+    int error = 0;
+
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        const struct config_upstream *upstream = &config->upstreams[i];
+        int fd = upstream->tcp.is_transparent ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+        int on = 1;
+
+        if (fd < 0)
+            continue;
+        if (setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof(on)) < 0) {
+            error = -errno;
+            log_error("cannot come from the clients' addresses (tcp.transparent)", log_text("upstream", upstream->name),
+                      log_errno(error),
+                      log_text("cure", "start as root (workers keep CAP_NET_RAW and nothing else), or "
+                                       "setcap cap_net_raw=+ep the program, or leave `transparent` out"));
+        }
+        close(fd);
+    }
+    return error;
 }
 
 // ---- memory ----
@@ -203,11 +232,13 @@ int prepare(struct master *master)
 {
     if (find_account(master) < 0)
         return 3;
+    if (check_transparent(master->config) < 0)
+        return 1;
     system_raise_descriptors(master->config);
     if (system_check_ring() < 0 || system_probe_ktls(master->config, &master->probe) < 0 ||
         make_memory(master) < 0)
         return 1;
-    return open_keylogs(master) < 0 ? 3 : 0;
+    return open_keylogs(master) < 0 || acme_open(master->config, &master->acme) < 0 ? 3 : 0;
 }
 
 void prepare_undo(struct master *master)
@@ -218,6 +249,7 @@ void prepare_undo(struct master *master)
             close(master->keylogs[i]);
     }
     free(master->keylogs);
+    acme_close(master->config, master->acme);
     free(master->processes);
     servers_destroy(master->servers);
     admission_destroy(master->admission);

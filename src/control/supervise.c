@@ -48,7 +48,7 @@ static void reset_signals(void)
 static int keep_own_descriptors(const struct worker_setup *setup)
 {
     size_t listeners = setup->config->listener_count;
-    int *keep = malloc((2 * listeners + 1) * sizeof(*keep));
+    int *keep = malloc((3 * listeners + 1) * sizeof(*keep));
     size_t count = 0;
 
     if (!keep)
@@ -57,6 +57,7 @@ static int keep_own_descriptors(const struct worker_setup *setup)
     for (size_t i = 0; i < listeners; i++) {
         keep[count++] = setup->listeners[i];
         keep[count++] = setup->keylogs[i];
+        keep[count++] = setup->acme[i];
     }
     system_keep_descriptors(keep, count);
     free(keep);
@@ -72,6 +73,7 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .material = master->material,
         .tls_upstreams = master->control->tls_upstreams,
         .keylogs = master->keylogs,
+        .acme = master->acme,
         .sequence = master->messages.sequence,
         .probe = &master->probe,
         .listeners = listening_of(&master->listening, index),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A connection's life. It reads in the order in which it happens; HEADER is in header_in.c, HELLO in handshake.c, DIAL in dial.c,
+// A connection's life. It reads in the order in which it happens; HEADER is in header_in.c, ANSWER in redirect.c, HELLO in handshake.c, DIAL in dial.c,
 // the relaying itself in flow.c.
 #include "connection.h"
 
@@ -32,8 +32,9 @@ static void on_hangup(struct ring_op *op, const struct ring_completion *completi
 
 static const uint16_t legal[CONNECTION_STATE_COUNT] = {
 #define TO(state) (1u << CONNECTION_##state)
-    [CONNECTION_ACCEPT] = TO(HEADER) | TO(HELLO) | TO(DYING),
-    [CONNECTION_HEADER] = TO(HELLO) | TO(DRAIN) | TO(DYING),
+    [CONNECTION_ACCEPT] = TO(HEADER) | TO(ANSWER) | TO(HELLO) | TO(DYING),
+    [CONNECTION_HEADER] = TO(ANSWER) | TO(HELLO) | TO(DRAIN) | TO(DYING),
+    [CONNECTION_ANSWER] = TO(DRAIN) | TO(DYING),
     [CONNECTION_HELLO] = TO(DIAL) | TO(DRAIN) | TO(DYING),
     [CONNECTION_DIAL] = TO(SHAKE) | TO(OFFLOAD) | TO(DRAIN) | TO(DYING),
     [CONNECTION_SHAKE] = TO(OFFLOAD) | TO(DRAIN) | TO(DYING),
@@ -63,8 +64,9 @@ void connection_enter(struct connection *connection, enum connection_state state
     connection->state = state;
     switch (state) {
     case CONNECTION_HEADER:
+    case CONNECTION_ANSWER:
     case CONNECTION_HELLO:
-        if (!timer_is_set(&connection->timer)) // one time for both
+        if (!timer_is_set(&connection->timer)) // one time for a header and what follows
             timer_set(wheel, &connection->timer, until(connection, config->timeouts.handshake_ns));
         break;
     case CONNECTION_DIAL:
@@ -161,18 +163,22 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
         connection_enter(connection, CONNECTION_HEADER);
         header_in_start(connection);
     } else {
-        connection_start_handshake(connection, NULL);
+        connection_start(connection, NULL);
     }
     connection_reap(connection);
 }
 
-void connection_start_handshake(struct connection *connection, struct buffer *first)
+void connection_start(struct connection *connection, struct buffer *first)
 {
     struct proxy *proxy = connection->proxy;
 
     if (first && first->piece_count == 0) {
         buffer_give(proxy->pool, first);
         first = NULL;
+    }
+    if (connection->listener->redirect.is_on) {
+        redirect_start(connection, first);
+        return;
     }
     connection_enter(connection, CONNECTION_HELLO);
     if (connection->listener->is_plain)
@@ -519,6 +525,8 @@ void connection_end_event(struct connection *connection, const struct endpoint *
 void connection_end(struct connection *connection, enum connection_end end, enum record_alert alert,
                     const char *detail)
 {
+    bool is_over;
+
     if (connection->end != END_NONE)
         return;
     connection->end = (uint8_t)end;
@@ -529,10 +537,10 @@ void connection_end(struct connection *connection, enum connection_end end, enum
     if (endpoint_is_tls(&connection->client))
         connection->client.alert_due = (uint8_t)alert;
     connection->is_client_drained = end == END_CLIENT_RESET; // nothing reaches it any more
-    // Who has no business here is cut at once, with a reset.
-    connection_enter(connection,
-                     end == END_DONE || end == END_PROXY_HEADER || end == END_CLIENT_LIMIT ? CONNECTION_DYING
-                                                                                           : CONNECTION_DRAIN);
+    // Who has no business here is cut at once, with a reset; who was answered may still be sending, and must not lose the answer.
+    is_over = end == END_DONE ? connection->state != CONNECTION_ANSWER
+                              : end == END_PROXY_HEADER || end == END_CLIENT_LIMIT;
+    connection_enter(connection, is_over ? CONNECTION_DYING : CONNECTION_DRAIN);
 }
 
 // ---- DRAIN ----
@@ -738,6 +746,9 @@ bool connection_reap(struct connection *connection)
         return false;
     if (connection->end == END_NONE)
         connection->end = END_INTERNAL;
+    // Whoever reads that line may count on what it says: its place is free.
+    admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(connection));
+    admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
     connection_log(connection);
     timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
@@ -750,6 +761,7 @@ bool connection_reap(struct connection *connection)
     engine_destroy(connection->engine);
     engine_destroy(connection->server_engine);
     peek_finish(connection);
+    redirect_finish(connection);
     endpoint_finish(&connection->client);
     endpoint_finish(&connection->server);
     shared_text_give(connection->names.sni);
@@ -763,8 +775,6 @@ bool connection_reap(struct connection *connection)
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;
     proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
-    admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(connection));
-    admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
     connection_slab_give(connection);
     return true;
 }
@@ -795,6 +805,9 @@ void connection_on_timer(struct connection *connection)
     switch (connection->state) {
     case CONNECTION_HEADER:
         connection_end(connection, END_HANDSHAKE_TIMEOUT, ALERT_NONE, "no whole PROXY header came");
+        break;
+    case CONNECTION_ANSWER:
+        redirect_timed_out(connection);
         break;
     case CONNECTION_HELLO:
         connection_end(connection, END_HANDSHAKE_TIMEOUT, ALERT_NONE, NULL);

@@ -18,7 +18,8 @@
 enum connection_state {
     CONNECTION_ACCEPT, // has a socket and nothing else
     CONNECTION_HEADER, // a PROXY header is awaited, or read
-    CONNECTION_HELLO, // the engine shakes hands; bytes in, bytes out, one operation at a time. Or the ClientHello says: pass it through
+    CONNECTION_ANSWER, // where the listener redirects: requests are read and answered, and nothing else ever happens
+    CONNECTION_HELLO,  // the engine shakes hands; bytes in, bytes out, one operation at a time. Or the ClientHello says: pass it through
     CONNECTION_DIAL, // the handshake, if there is one, is done (its last flight may still be leaving); servers are tried, or waited for
     CONNECTION_SHAKE, // the server has taken the connection; the PROXY header goes out, then the engine shakes hands with it
     CONNECTION_OFFLOAD, // both sides stand; the directions that shall start in the kernel are moved there
@@ -49,6 +50,7 @@ enum connection_end {
     END_HANDSHAKE_FAILED,
     END_HANDSHAKE_TIMEOUT,
     END_REJECTED,
+    END_BAD_REQUEST,
     END_IDLE_TIMEOUT,
     END_HALF_CLOSED_TIMEOUT,
     END_PROTOCOL_ERROR,
@@ -112,6 +114,9 @@ struct connection {
     const char *server_suite;
     struct engine *server_engine;   // SHAKE only
     struct buffer *server_leftover; // bytes behind the handshake with the server
+    // ANSWER only
+    struct redirect *redirect; // a request, or its answer; NULL: between them
+    unsigned requests;         // answered, or about to be
     // HELLO and DIAL only
     struct peek *peek;     // before there is an engine, while the ClientHello comes; NULL: not needed
     struct engine *engine; // NULL also of one that is passed through
@@ -137,6 +142,8 @@ struct listener {
     struct ring_op accept_op;
     bool is_paused; // waits for proxy->resume_timer: at a limit, or out of descriptors or memory
     uint64_t quiet_until_ns[LISTENER_LIMIT_COUNT]; // by limit: until then nothing is said about it
+    int acme; // the folder of `redirect.acme`; -1: none
+    uint64_t acme_quiet_until_ns; // until then nothing is said about it
 };
 
 struct proxy {
@@ -191,8 +198,8 @@ void proxy_check_retired(struct connection *connection);
 // Takes over an accepted socket. On failure (no memory) the socket is closed, the client is counted no longer, and that is said in
 // the log.
 void connection_create(struct listener *listener, int fd, const struct sockaddr_storage *peer, uint32_t place);
-// HELLO begins. `first`: what of the client's bytes was read already (may be empty), becomes the handshake's; NULL: none.
-void connection_start_handshake(struct connection *connection, struct buffer *first);
+// HELLO begins, or ANSWER. `first`: what of the client's bytes was read already (may be empty), becomes the handshake's; NULL: none.
+void connection_start(struct connection *connection, struct buffer *first);
 struct listener *connection_listener(const struct connection *connection);
 void connection_enter(struct connection *connection, enum connection_state state);
 // The worker is told to stop: ends the connection if it lives, and cuts short what one that has ended waits for.
@@ -227,6 +234,14 @@ struct flow *connection_flow_into(struct connection *connection, const struct en
 // ---- header_in.c: HEADER ----
 void header_in_start(struct connection *connection);
 void header_in_retry(struct connection *connection); // there are buffers again
+
+// ---- redirect.c: ANSWER ----
+// `first`: what of the client's bytes was read already, becomes the request's; NULL: none.
+void redirect_start(struct connection *connection, struct buffer *first);
+void redirect_retry(struct connection *connection); // there are buffers again
+void redirect_timed_out(struct connection *connection);
+void redirect_drain(struct connection *connection); // ends it if it waits for a request; harmless in other states
+void redirect_finish(struct connection *connection);
 
 // ---- header_out.c: what the server is told before anything else ----
 

@@ -84,6 +84,21 @@ static void refused(struct connection *connection, int error)
         try_next(connection);
 }
 
+// From the client's own address, as a PROXY header named it, or the socket. Servers of the other family, and clients without an
+// address, get ours.
+static int come_from_client(const struct connection *connection, int fd)
+{
+    struct config_address client = {.text = NULL};
+    const char *why;
+    int error;
+
+    if (config_address_parse(connection->peer, &client, &why) < 0)
+        return 0;
+    free(client.text);
+    error = socket_come_from(fd, connection->dialling->address.socket.ss_family, &client.socket);
+    return error == -EAFNOSUPPORT ? 0 : error;
+}
+
 static void prepare(struct connection *connection, int fd)
 {
     const struct config_tcp *tcp = &upstream_config(connection)->tcp;
@@ -100,6 +115,7 @@ static bool try_server(struct connection *connection)
     const struct config_server *server = connection->dialling;
     struct proxy *proxy = connection->proxy;
     int fd = socket_open(server->address.socket.ss_family);
+    int error;
 
     if (fd < 0) {
         log_warning("no socket for a server", log_text("server", server->address.text), log_errno(fd));
@@ -108,6 +124,14 @@ static bool try_server(struct connection *connection)
     }
     if (server->address.socket.ss_family != AF_UNIX)
         prepare(connection, fd);
+    error = upstream_config(connection)->tcp.is_transparent ? come_from_client(connection, fd) : 0;
+    if (error < 0) {
+        log_warning("cannot come from the client's address", log_integer("id", connection->id),
+                    log_text("client", connection->peer), log_errno(error));
+        socket_close(fd, true);
+        dial_release(connection);
+        return false;
+    }
     connection->server.fd = fd;
     connection->server.receive_op.handler = on_connected;
     ring_connect(proxy->ring, &connection->server.receive_op, fd,

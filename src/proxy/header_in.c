@@ -62,7 +62,7 @@ static bool is_let_in(struct connection *connection)
 static void go_on(struct connection *connection, struct buffer *buffer)
 {
     if (is_let_in(connection)) {
-        connection_start_handshake(connection, buffer);
+        connection_start(connection, buffer);
         return;
     }
     buffer_give(connection->proxy->pool, buffer);

@@ -47,7 +47,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     proxy->slabs = connection_slabs_create();
     proxy->listeners = calloc(config->listener_count, sizeof(*proxy->listeners));
     proxy->upstreams = upstreams_create(config, setup->servers, setup->worker);
-    proxy->queues = calloc(config->upstream_count, sizeof(*proxy->queues));
+    proxy->queues = calloc(config->upstream_count + 1, sizeof(*proxy->queues));
     if (!proxy->slabs || !proxy->listeners || !proxy->upstreams || !proxy->queues) {
         proxy_destroy(proxy);
         return NULL;
@@ -60,7 +60,8 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
         *listener = (struct listener){.proxy = proxy,
                                       .config = &config->listeners[i],
                                       .context = setup->contexts[i],
-                                      .fd = setup->listeners[i]};
+                                      .fd = setup->listeners[i],
+                                      .acme = setup->acme ? setup->acme[i] : -1};
         ring_op_init(&listener->accept_op, NULL);
     }
     return proxy;
@@ -110,16 +111,6 @@ static void cancel_accepts(struct proxy *proxy)
         timer_set(&proxy->wheel, &proxy->resume_timer, proxy->now_ns + CANCEL_AGAIN_NS);
 }
 
-void proxy_drain(struct proxy *proxy)
-{
-    if (proxy->is_draining)
-        return;
-    proxy->is_draining = true;
-    cancel_accepts(proxy);
-    for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
-        listener_drain(&proxy->listeners[i]);
-}
-
 // Calls `act` for each connection; it may free the one that it is given, and no other.
 static void for_each_connection(struct proxy *proxy, void (*act)(struct connection *connection))
 {
@@ -131,6 +122,23 @@ static void for_each_connection(struct proxy *proxy, void (*act)(struct connecti
         act(list_entry(node, struct connection, node));
         node = next;
     }
+}
+
+static void drain_connection(struct connection *connection)
+{
+    redirect_drain(connection);
+    connection_reap(connection);
+}
+
+void proxy_drain(struct proxy *proxy)
+{
+    if (proxy->is_draining)
+        return;
+    proxy->is_draining = true;
+    cancel_accepts(proxy);
+    for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
+        listener_drain(&proxy->listeners[i]);
+    for_each_connection(proxy, drain_connection);
 }
 
 static void stop_connection(struct connection *connection)
@@ -280,6 +288,8 @@ static void feed_starved(struct proxy *proxy)
 
         if (connection->state == CONNECTION_HEADER)
             header_in_retry(connection);
+        else if (connection->state == CONNECTION_ANSWER)
+            redirect_retry(connection);
         else if (connection->state == CONNECTION_HELLO)
             handshake_retry(connection);
         else if (connection->state == CONNECTION_SHAKE)

@@ -67,7 +67,7 @@ struct upstreams *upstreams_create(const struct config *config, struct servers *
         if (config->upstreams[i].server_count > most)
             most = config->upstreams[i].server_count;
     }
-    upstreams->candidates = calloc(most, sizeof(*upstreams->candidates));
+    upstreams->candidates = calloc(most + 1, sizeof(*upstreams->candidates));
     if (upstreams->each && upstreams->candidates)
         return upstreams;
 failed:

@@ -193,6 +193,15 @@ static int make_client_contexts(struct worker *worker)
     return 0;
 }
 
+static bool is_transparent(const struct config *config)
+{
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        if (config->upstreams[i].tcp.is_transparent)
+            return true;
+    }
+    return false;
+}
+
 static int worker_init(struct worker *worker)
 {
     const struct worker_setup *setup = worker->setup;
@@ -205,7 +214,7 @@ static int worker_init(struct worker *worker)
     // While root may still lock what it likes.
     material_forked(setup->material);
     tls_protect_keys(config->limits.connections);
-    error = privileges_drop(setup->uid, setup->gid, &what);
+    error = privileges_drop(setup->uid, setup->gid, is_transparent(config), &what);
     if (error < 0) {
         log_error("cannot give up privileges", log_text("step", what), log_errno(error));
         return error;
@@ -237,6 +246,7 @@ static int worker_init(struct worker *worker)
         .client_contexts = worker->client_contexts,
         .material = setup->material,
         .listeners = setup->listeners,
+        .acme = setup->acme,
         .ring = worker->ring,
         .pool = worker->pool,
         .admission = setup->admission,

@@ -120,9 +120,10 @@ static void check_routes(const struct config *config, const struct config_listen
             REQUIRE(order < 0 || (order == 0 && name[-1].route < name->route));
         }
     }
-    REQUIRE(has_passthrough == listener->has_passthrough &&
-            (terminates && !listener->is_plain) == !listener->never_terminates);
-    REQUIRE(terminates || listener->route_count > 0);
+    REQUIRE(has_passthrough == listener->has_passthrough && (terminates && !listener->is_plain) == !listener->never_terminates);
+    REQUIRE(terminates || listener->route_count > 0 || listener->redirect.is_on);
+    REQUIRE(!listener->redirect.is_on || (!terminates && listener->route_count == 0));
+    REQUIRE(listener->redirect.port >= 1 && listener->redirect.port <= 65535);
 }
 
 static void check_listener(const struct config *config, const struct config_listener *listener)
@@ -159,7 +160,7 @@ static void check_config(const struct config *config)
     REQUIRE(config->admin.socket == NULL ||
             (config->admin.socket[0] == '/' && strlen(config->admin.socket) <= 107));
     REQUIRE(!config->admin.is_default); // a fuzzer's text is no file
-    REQUIRE(config->listener_count > 0 && config->upstream_count > 0);
+    REQUIRE(config->listener_count > 0);
     for (size_t i = 0; i < config->listener_count; i++)
         check_listener(config, &config->listeners[i]);
     for (size_t i = 0; i < config->upstream_count; i++) {

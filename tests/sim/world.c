@@ -282,6 +282,11 @@ int socket_accept(int fd)
     return -EAGAIN;
 }
 
+int socket_come_from(int fd, int family, const struct sockaddr_storage *client)
+{
+    return 0;
+}
+
 int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms)
 {
     return 0;

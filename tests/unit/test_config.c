@@ -79,7 +79,6 @@ static const struct bad bad_keys[] = {
      "c:3:1: unknown key `handshake` here; it belongs in `timeouts`\n"},
     {"certificates outside of tls",
      APP "listeners:\n- address: \"*:1\"\n  upstream: app\n  certificates: []\n",
-     "c:3:3: required key `tls` is missing; an entry of `listeners` needs it\n"
      "c:5:3: unknown key `certificates` here; it belongs in `tls`\n"},
     {"a required key misspelled is not missing too", "listener: []\n" APP,
      "c:1:1: unknown key `listener`; did you mean `listeners`?\n"},
@@ -87,7 +86,7 @@ static const struct bad bad_keys[] = {
     {"without upstreams", "# \n" WEB, "c:2:1: required key `upstreams` is missing" NEEDS},
     {"empty listener", APP "listeners: [{}]\n",
      "c:2:13: required key `address` is missing; an entry of `listeners` needs it\n"
-     "c:2:13: required key `tls` is missing; an entry of `listeners` needs it\n"
+     "c:2:13: required key `tls` is missing; an entry of `listeners` needs it, or `redirect`\n"
      "c:2:13: required key `upstream` is missing; an entry of `listeners` needs it, or `routes`\n"},
     {"empty tls", APP "listeners: [{address: \"*:1\", upstream: app, tls: {}}]\n",
      "c:2:50: `tls` needs `certificates` or `certificate_dir`\n"},
@@ -128,7 +127,7 @@ static const struct bad bad_kinds[] = {
      "c:2:66: an entry of `certificates` must be a mapping with chain, key, pkcs12, passphrase, "
      "ocsp or names, not a single value\n"},
     {"a listener that is a list", APP "listeners: [[]]\n",
-     "c:2:13: an entry of `listeners` must be a mapping with address and tls, not a list\n"},
+     "c:2:13: an entry of `listeners` must be a mapping with address, not a list\n"},
     {"no listeners", APP "listeners: []\n", "c:2:12: `listeners` is empty; it needs at least one entry\n"},
     {"nothing for listeners", APP "listeners:\n",
      "c:2:11: `listeners` is empty; it needs at least one entry\n"},
@@ -189,7 +188,7 @@ static const struct bad bad_together[] = {
      "c:6:3: unknown key `adress`; did you mean `address`?\n"
      "c:7:13: there is no upstream `ap`; known are `app`\n"
      "c:8:24: " NO_FILES "c:8:46: `h2` stands in `alpn` twice; remove one\n"
-     "c:9:3: an entry of `listeners` must be a mapping with address and tls, not a single value\n"
+     "c:9:3: an entry of `listeners` must be a mapping with address, not a single value\n"
      "c:10:12: `address` `443`: " NO_HOST "c:12:22: `min_version` must be 1.2 or 1.3, not \"1.0\"\n"
      "c:12:41: `certificates` is empty; it needs at least one entry\n"
      "c:16:23: `address` `127.0.0.1`: the port is missing; write HOST:PORT or unix:/path\n"
@@ -212,7 +211,6 @@ struct reserved {
 
 static const struct reserved reserved_keys[] = {
     {"http", BOTH "admin: {", "}"},
-    {"redirect", IN_LISTENER, "}]"},
 };
 
 static void test_reserved_keys(void **state)
