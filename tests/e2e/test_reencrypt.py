@@ -166,6 +166,8 @@ def test_reset_by_the_server(both, actor, dial, tag, version):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_small_records(both, certificates, bulk, version):
     """openssl s_client asks for records of 512 bytes (RFC 6066 §4): more of them go out than came in."""
+    if "required" in ringbolt.LAYERS[both.layer].values():
+        pytest.skip("the kernel makes full records, so such a client is refused where it is required")
     command = ["openssl", "s_client", "-quiet", "-ign_eof", "-maxfraglen", "512", "-CAfile", certificates.ca, "-servername", "localhost", "-verify_return_error",
                "-tls1_2" if version == "1.2" else "-tls1_3", "-connect", f"127.0.0.1:{both['http'].number}"]
     output = clients.piped(command, clients.request_of("/bulk"))
