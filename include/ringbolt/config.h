@@ -59,6 +59,7 @@ struct config_client_trust {
     size_t crl_count;
     unsigned
         depth; // intermediates between the client's certificate and a CA of the bundle; 0 to 16, default 4
+    bool is_for_servers; // of an upstream: whom it is about are servers
     struct config_where ca_where;
     struct config_where crl_where; // of the key `crl`
 };
@@ -169,11 +170,15 @@ struct config_listener {
     size_t upstream; // of clients that no route is for, index into config.upstreams; CONFIG_NO_UPSTREAM: they are rejected
     struct config_proxy_from proxy;
     struct config_redirect redirect; // is_on: there are no routes, and no upstream
+    bool is_plain; // `tls: off`: clients speak no TLS
     struct config_where where;
 };
 
 struct config_server {
     struct config_address address; // a host name has become one server for each of its addresses
+    char *
+        host; // whom its certificate must be for, unless the upstream says: the name (lower case, no dot at its end) or the IP
+              // address in `address`; NULL: a unix address
     unsigned weight;               // 0 to 256, default 1; 0: takes no connections
     bool is_backup;                // default false; true: takes some only when no other server can
     unsigned max_connections;      // at once, all workers together; 0 (default): no limit
@@ -215,8 +220,22 @@ struct config_proxy_to {
     unsigned tlvs;              // enum config_proxy_tlv; default: all but CRC32C
 };
 
+// TLS towards an upstream's servers.
+struct config_server_tls {
+    bool is_on;    // default false: then everything else is of no effect
+    bool verifies; // default true. false: any certificate will do
+    char *
+        name; // whom the certificate must be for, and whom we ask for (SNI), lower case; NULL: each server's host
+    // Versions, suites, groups; `alpn` is offered to the server, none: what the client agreed upon. Of certificates none, or
+    // the one that we show. What only a listener has is empty.
+    struct config_tls tls;
+    struct config_client_trust
+        trust; // `ca` NULL: the system's authorities; mode CONFIG_CLIENT_AUTH_REQUIRED if there is one
+};
+
 struct config_upstream {
     char *name;
+    struct config_server_tls tls;
     enum config_balance balance; // default CONFIG_ROUND_ROBIN
     struct config_health health;
     struct {

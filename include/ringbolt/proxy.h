@@ -21,6 +21,8 @@ struct proxy_setup {
     const struct config *config;
     const struct record_probe *probe;
     struct tls_context **contexts;   // config->listener_count of them
+    struct tls_context *
+        *client_contexts; // config->upstream_count of them, NULL for those without `tls`; NULL: all are
     const struct material *material; // what the contexts serve: asked which certificates are retired
     const int *listeners;            // as many listening sockets; stay the caller's
     const int *acme; // as many descriptors of the folders of `redirect.acme`, or -1; NULL: none at all; stay the caller's

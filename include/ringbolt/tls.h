@@ -45,6 +45,22 @@ void tls_protect_keys(size_t connections);
 // left to serve with (an error in report), or -ENOMEM. For the master, once; contexts leave groups out in silence.
 int tls_check(const struct config *config, struct report *report);
 
+// ---- towards servers (src/tls/server_files.c, src/tls/client_context.c) ----
+
+// What the configuration names for TLS towards servers, as read from files: authorities, revocation lists, the certificates that we show.
+struct tls_upstreams;
+
+// For the master, which workers are forked from: they open no file. The system's authorities are read if an upstream wants them. 0 and *ret
+// (tls_upstreams_destroy() it), or -EINVAL with all that is wrong in `report`. Aborts on no memory, as all of start-up.
+int tls_upstreams_load(const struct config *config, struct loader *loader, struct report *report,
+                       struct tls_upstreams **ret);
+void tls_upstreams_destroy(struct tls_upstreams *upstreams); // NULL is accepted; wipes
+
+// Makes the OpenSSL state for an upstream with `tls`: a tls_context for engine_create_client() alone. Versions, suites and groups as
+// configured, no resumption. 0 and *ret (tls_context_destroy() it), or -EIO with a line in the log. What it is given must outlive it.
+int tls_context_create_client(const struct config *config, size_t upstream,
+                              const struct tls_upstreams *upstreams, struct tls_context **ret);
+
 // ---- engine (src/tls/engine.c) ----
 
 struct engine;
@@ -83,6 +99,18 @@ struct engine_outcome {
 
 // A server-side handshake. NULL when there is no memory. The caller destroys it.
 struct engine *engine_create_server(struct tls_context *context);
+
+// Whom a client-side handshake is with.
+struct engine_peer {
+    // A host name, or an IP address as text, that its certificate must be for, unless nothing is verified; a host name is sent as SNI.
+    // NULL: none of both. Must live as long as the engine.
+    const char *name;
+    const char *alpn; // offered where the configuration names no protocol; NULL and "": none is
+};
+
+// A client-side handshake. NULL when there is no memory. The caller destroys it. engine_feed() with length 0 makes the ClientHello. What
+// a client's outcome has: version, cipher, names of both, alpn, keys; the rest is empty.
+struct engine *engine_create_client(struct tls_context *context, const struct engine_peer *peer);
 
 // Eats at most `length` bytes and says in *ret_eaten how many; what comes after the handshake's last record is never eaten,
 // so bytes left over are records for the record layer. May be called with length 0. After DONE or FAILED it
@@ -125,6 +153,9 @@ const char *engine_sni(const struct engine *engine);
 const struct config_route *engine_route(const struct engine *engine);
 // After ENGINE_FAILED: whether a route rejects this client, or there is none for it.
 bool engine_is_rejected(const struct engine *engine);
+
+// After ENGINE_FAILED of a client: whether it is for the server's certificate.
+bool engine_is_untrusted(const struct engine *engine);
 
 // After ENGINE_FAILED: why, in words of a fixed kind ("no shared cipher", "plain HTTP on the TLS port", "client sent alert
 // certificate_unknown", …): what OpenSSL's reason says in lower case, or one of ours. Owned by the engine.

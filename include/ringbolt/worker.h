@@ -48,6 +48,7 @@ struct worker_setup {
     unsigned index; // 0-based
     const struct config *config;
     struct material *material; // this process's own from now on
+    const struct tls_upstreams *tls_upstreams;
     const int *keylogs;        // by listener: a descriptor to append to, or -1
     const int *acme;           // by listener: the folder of `redirect.acme`, or -1
     uint32_t sequence;         // of the last message that this material already holds

@@ -259,6 +259,29 @@ static void build_listener_tcp(struct builder *builder, const struct raw_tcp *ra
                    &listener->fast_open);
 }
 
+// `tls: off`: what clients say is passed on, encrypted or not, as its upstream has it.
+static void build_plain(struct builder *builder, const struct node *node, struct config_listener *listener)
+{
+    const struct node *tls = node_get(node, "tls");
+    const struct node *routes = node_get(node, "routes");
+
+    listener->is_plain = tls != NULL && tls->is_off;
+    if (!listener->is_plain)
+        return;
+    listener->never_terminates = true;
+    if (routes != NULL)
+        report_add(builder->report, node_where(routes),
+                   "`routes` go by what a ClientHello says, and with `tls: off` there is none; write "
+                   "`upstream: NAME`, or "
+                   "give the listener `tls`");
+    else if (listener->upstream < builder->config->upstream_count &&
+             !builder->config->upstreams[listener->upstream].tls.is_on)
+        report_warn(
+            builder->report, node_where(tls),
+            "nothing is encrypted here: the listener has `tls: off`, and its upstream `%s` has no `tls`",
+            builder->config->upstreams[listener->upstream].name);
+}
+
 static void build_listener(struct builder *builder, size_t index, const struct node *node)
 {
     const struct raw_listener *raw = &builder->input->raw->listeners[index];
@@ -273,8 +296,10 @@ static void build_listener(struct builder *builder, size_t index, const struct n
                    (struct number_range){0, CONNECTIONS_MAX, NULL}, &listener->connections);
     build_listener_tcp(builder, &raw->tcp, node_get(node, "tcp"), listener);
     build_redirect(builder, raw, node, listener);
-    if (!listener->redirect.is_on)
+    if (!listener->redirect.is_on) {
         build_routes(builder, raw, node, listener);
+        build_plain(builder, node, listener);
+    }
     build_tls(builder, &raw->tls, node_get(node, "tls"), !listener->never_terminates, &listener->tls);
     build_proxy_from(builder, raw, node, listener);
 }

@@ -6,8 +6,8 @@
 #include "src/config/host.h"
 #include "src/config/memory.h"
 
-static void build_passphrase(struct builder *builder, const struct raw_passphrase *raw,
-                             const struct node *certificate, struct config_passphrase *passphrase)
+void build_passphrase(struct builder *builder, const struct raw_passphrase *raw,
+                      const struct node *certificate, struct config_passphrase *passphrase)
 {
     const struct node *node = node_get(certificate, "passphrase");
 

@@ -54,6 +54,13 @@ static void build_way(struct builder *builder, const struct raw_route *raw, cons
     if (raw->passthrough != NULL) {
         route->way = CONFIG_WAY_PASSTHROUGH;
         route->upstream = build_find_upstream(builder, raw->passthrough, node_get(node, "passthrough"));
+        if (route->upstream < builder->config->upstream_count &&
+            builder->config->upstreams[route->upstream].tls.is_on)
+            report_add(builder->report, node_where(node_get(node, "passthrough")),
+                       "`%s` has `tls`, and a stream that is passed through has its own; write `upstream: "
+                       "%s`, or pass it to an "
+                       "upstream without `tls`",
+                       raw->passthrough, raw->passthrough);
     } else if (raw->upstream != NULL) {
         route->way = CONFIG_WAY_UPSTREAM;
         route->upstream = build_find_upstream(builder, raw->upstream, node_get(node, "upstream"));

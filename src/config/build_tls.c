@@ -236,8 +236,8 @@ static void build_ocsp(struct builder *builder, const struct raw_ocsp *raw, cons
 
 // ---- all of it ----
 
-void build_tls(struct builder *builder, const struct raw_tls *raw, const struct node *node,
-               bool needs_certificate, struct config_tls *tls)
+void build_negotiation(struct builder *builder, const struct raw_tls *raw, const struct node *node,
+                       struct config_tls *tls)
 {
     tls->where = node_where(node);
     build_versions(builder, raw, node, tls);
@@ -248,6 +248,12 @@ void build_tls(struct builder *builder, const struct raw_tls *raw, const struct 
     tls->groups_where = node_where(node_get(node, "groups"));
     tls->prefers_server = profile_of(raw)->prefers_server;
     build_alpn(builder, raw->alpn, raw->alpn_count, node_get(node, "alpn"), &tls->alpn, &tls->alpn_count);
+}
+
+void build_tls(struct builder *builder, const struct raw_tls *raw, const struct node *node,
+               bool needs_certificate, struct config_tls *tls)
+{
+    build_negotiation(builder, raw, node, tls);
     build_certificates(builder, raw, node, needs_certificate, tls);
     tls->strict_sni = raw->strict_sni != NULL && *raw->strict_sni != 0;
     build_client_auth(builder, &raw->client_auth, node, &tls->client_auth);

@@ -21,7 +21,7 @@ static const struct time_range check_time = {"100ms", "365d"}; // the master has
 
 // `like` holds everything but the address.
 static void add_server(struct config_upstream *upstream, const struct config_server *like,
-                       const struct config_address *address, const char *text)
+                       const struct config_address *address, const char *text, const char *name)
 {
     struct config_server *server;
 
@@ -34,6 +34,7 @@ static void add_server(struct config_upstream *upstream, const struct config_ser
     *server = *like;
     server->address = *address;
     server->address.text = memory_copy(text);
+    server->host = build_server_host(address, name);
 }
 
 static void report_address(struct builder *builder, const struct node *node, const char *name,
@@ -60,7 +61,7 @@ static void add_named(struct builder *builder, struct config_upstream *upstream,
         char number[ADDRESS_TEXT_SIZE];
         address_set_port(&found[i], parts->port);
         address_text(&found[i], number);
-        add_server(upstream, like, &found[i], number);
+        add_server(upstream, like, &found[i], number, parts->host);
     }
 }
 
@@ -93,7 +94,7 @@ static void build_server_address(struct builder *builder, struct config_upstream
     else if (result < 0)
         report_address(builder, node, name, text, why);
     else
-        add_server(upstream, like, &address, text);
+        add_server(upstream, like, &address, text, NULL);
 }
 
 // One entry; a name with several addresses makes as many servers, all alike.
@@ -219,6 +220,7 @@ static void build_upstream(struct builder *builder, const struct raw_upstream *r
     }
     check_weights(builder, upstream, servers);
     build_health(builder, &raw->health, node_get(node, "health"), &upstream->health);
+    build_server_tls(builder, &raw->tls, node, upstream);
     build_queue(builder, &raw->queue, node_get(node, "queue"), upstream);
 }
 

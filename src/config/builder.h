@@ -71,6 +71,9 @@ void build_routes(struct builder *builder, const struct raw_listener *raw, const
 // build_tls.c. tls is zeroed; node may be NULL: there is no file.
 void build_tls(struct builder *builder, const struct raw_tls *raw, const struct node *node,
                bool needs_certificate, struct config_tls *tls);
+// The part of it that upstreams have too: versions, suites, groups, ALPN.
+void build_negotiation(struct builder *builder, const struct raw_tls *raw, const struct node *node,
+                       struct config_tls *tls);
 // Protocol names: each once. *ret is the caller's, *ret_count may be less than `count`.
 void build_alpn(struct builder *builder, char **raw, unsigned count, const struct node *list, char ***ret,
                 size_t *ret_count);
@@ -78,6 +81,16 @@ void build_alpn(struct builder *builder, char **raw, unsigned count, const struc
 // build_certificate.c.
 void build_certificates(struct builder *builder, const struct raw_tls *raw, const struct node *node,
                         bool needs_any, struct config_tls *tls);
+// The `passphrase` of an entry.
+void build_passphrase(struct builder *builder, const struct raw_passphrase *raw,
+                      const struct node *certificate, struct config_passphrase *passphrase);
+
+// build_server_tls.c: an upstream's `tls`. Its servers are known.
+void build_server_tls(struct builder *builder, const struct raw_server_tls *raw,
+                      const struct node *upstream_node, struct config_upstream *upstream);
+// Whom the certificate of the server at this address must be for: the name that the address was found by, as certificates have it,
+// or with `name` NULL the address itself. NULL when it can be for nobody.
+char *build_server_host(const struct config_address *address, const char *name);
 
 // build_proxy.c: the PROXY protocol. The listener's address is known.
 void build_proxy_from(struct builder *builder, const struct raw_listener *raw, const struct node *node,

@@ -27,6 +27,26 @@ static const struct schema *choose_schema(const struct document *document)
     return redirects > 0 && redirects == listeners->count ? &schema_config_alone : &schema_config;
 }
 
+// `tls: off` of a listener stands where the schema wants a mapping. It becomes an empty one that says so.
+static void take_off(struct document *document)
+{
+    const struct node *listeners = node_get(document->root, "listeners");
+
+    for (size_t i = 0; listeners != NULL && listeners->kind == NODE_LIST && i < listeners->count; i++) {
+        struct node *listener = listeners->items[i];
+
+        for (size_t j = 0; listener->kind == NODE_MAPPING && j < listener->count; j++) {
+            struct node_pair *pair = &listener->pairs[j];
+
+            if (strcmp(pair->key, "tls") != 0 || pair->value->kind != NODE_TEXT ||
+                pair->value->text == NULL || strcmp(pair->value->text, "off") != 0)
+                continue;
+            pair->value = document_container(document, pair->value->where, NODE_MAPPING);
+            pair->value->is_off = true;
+        }
+    }
+}
+
 // input->root and input->raw are set here.
 static int parse(const char *text, size_t length, struct build_input *input, struct config **ret,
                  struct report *report)
@@ -42,6 +62,7 @@ static int parse(const char *text, size_t length, struct build_input *input, str
         return -EINVAL;
     }
     if (document_load(text, length, &document, report) == 0) {
+        take_off(&document);
         schema = choose_schema(&document);
         schema_check(schema, &document, report);
         schema_load(schema, &document, &raw, report);
@@ -271,8 +292,14 @@ static void finish_listener(struct config_listener *listener)
 
 static void finish_upstream(struct config_upstream *upstream)
 {
-    for (size_t i = 0; i < upstream->server_count; i++)
+    for (size_t i = 0; i < upstream->server_count; i++) {
         free(upstream->servers[i].address.text);
+        free(upstream->servers[i].host);
+    }
+    finish_tls(&upstream->tls.tls);
+    free(upstream->tls.name);
+    free(upstream->tls.trust.ca);
+    free_texts(upstream->tls.trust.crls, upstream->tls.trust.crl_count);
     free(upstream->servers);
     free(upstream->name);
 }

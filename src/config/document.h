@@ -17,6 +17,7 @@ struct node {
     bool is_wrong; // reported, so whoever comes later has nothing to add; what stands here may be a stand-in
     bool
         is_partial; // NODE_MAPPING: a key was wrong or unknown, reported, and left out; so nobody says that it is missing
+    bool is_off;    // NODE_MAPPING: `off` was written in its place (config.c)
     struct config_where where;
     const char *text;        // NODE_TEXT
     struct node_pair *pairs; // NODE_MAPPING, as written, each key once; merged ones last

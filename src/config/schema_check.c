@@ -339,6 +339,7 @@ static struct node *check_mapping(struct walk *walk, const cyaml_schema_value_t 
     }
     kept = document_container(walk->document, node->where, NODE_MAPPING);
     kept->is_partial = node->is_partial;
+    kept->is_off = node->is_off;
     for (size_t i = 0; i < node->count; i++) {
         struct node_pair pair = node->pairs[i];
         size_t index = find_field(fields, pair.key);

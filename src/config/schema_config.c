@@ -82,6 +82,13 @@ static const cyaml_schema_value_t certificate_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_certificate, certificate_fields),
 };
 
+static const cyaml_schema_field_t server_certificate_fields[] = {
+    TEXT_FIELD("chain", OPTIONAL, struct raw_certificate, chain),
+    TEXT_FIELD("key", OPTIONAL, struct raw_certificate, key),
+    CYAML_FIELD_MAPPING("passphrase", OPTIONAL, struct raw_certificate, passphrase, passphrase_fields),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t client_auth_fields[] = {
     // Required, so that nobody who names a CA takes clients for checked that are not.
     ENUM_FIELD("mode", REQUIRED, struct raw_client_auth, mode, client_auth_words),
@@ -118,6 +125,24 @@ static const cyaml_schema_field_t tls_fields[] = {
     CYAML_FIELD_MAPPING("client_auth", OPTIONAL, struct raw_tls, client_auth, client_auth_fields),
     CYAML_FIELD_MAPPING("ocsp", OPTIONAL, struct raw_tls, ocsp, ocsp_fields),
     TEXT_FIELD("keylog", OPTIONAL, struct raw_tls, keylog),
+    CYAML_FIELD_END,
+};
+
+// What an upstream has in common with a listener is called the same, and stands in the same structure.
+static const cyaml_schema_field_t server_tls_fields[] = {
+    TEXT_FIELD("ca", OPTIONAL, struct raw_server_tls, ca),
+    LIST_FIELD("crl", OPTIONAL, struct raw_server_tls, crl, &text_value, 1, LIST_MAX),
+    NAME_FIELD("name", OPTIONAL, struct raw_server_tls, name),
+    ENUM_FIELD("verify", OPTIONAL, struct raw_server_tls, verify, switch_words),
+    CYAML_FIELD_MAPPING("certificate", OPTIONAL, struct raw_server_tls, certificate,
+                        server_certificate_fields),
+    ENUM_FIELD("min_version", OPTIONAL, struct raw_server_tls, like.min_version, version_words),
+    ENUM_FIELD("max_version", OPTIONAL, struct raw_server_tls, like.max_version, version_words),
+    LIST_FIELD("ciphers", OPTIONAL, struct raw_server_tls, like.ciphers, &text_value, 1, CHOICES_MAX),
+    LIST_FIELD("ciphersuites", OPTIONAL, struct raw_server_tls, like.ciphersuites, &text_value, 1,
+               CHOICES_MAX),
+    LIST_FIELD("groups", OPTIONAL, struct raw_server_tls, like.groups, &text_value, 1, CHOICES_MAX),
+    LIST_FIELD("alpn", OPTIONAL, struct raw_server_tls, like.alpn, &alpn_value, 0, ALPN_MAX),
     CYAML_FIELD_END,
 };
 
@@ -220,6 +245,7 @@ static const cyaml_schema_field_t upstream_fields[] = {
     ENUM_FIELD("balance", OPTIONAL, struct raw_upstream, balance, balance_words),
     CYAML_FIELD_MAPPING("health", OPTIONAL, struct raw_upstream, health, health_fields),
     CYAML_FIELD_MAPPING("queue", OPTIONAL, struct raw_upstream, queue, queue_fields),
+    CYAML_FIELD_MAPPING("tls", OPTIONAL, struct raw_upstream, tls, server_tls_fields),
     CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_upstream, tcp, upstream_tcp_fields),
     ENUM_FIELD("proxy_protocol", OPTIONAL, struct raw_upstream, proxy_protocol, proxy_out_words),
     LIST_FIELD("proxy_protocol_tlvs", OPTIONAL, struct raw_upstream, proxy_protocol_tlvs, &proxy_tlv_value, 0,
@@ -311,7 +337,6 @@ static const cyaml_schema_value_t alone_value = {
 // What the interface keeps for features that this version does not have.
 static const struct schema_reserved reserved[] = {
     {admin_fields, "http", NULL},
-    {upstream_fields, "tls", NULL},
 };
 
 const struct schema schema_config = {

@@ -57,6 +57,16 @@ struct raw_tls {
     char *keylog;
 };
 
+struct raw_server_tls {
+    struct raw_tls like; // a listener's
+    char *ca;
+    char **crl;
+    unsigned crl_count;
+    char *name;
+    int *verify;
+    struct raw_certificate certificate;
+};
+
 struct raw_listener_limits {
     char *connections;
 };
@@ -129,6 +139,7 @@ struct raw_upstream {
     enum config_balance *balance;
     struct raw_health health;
     struct raw_queue queue;
+    struct raw_server_tls tls;
     struct raw_tcp tcp;
     enum config_proxy_out *proxy_protocol;
     enum config_proxy_tlv *proxy_protocol_tlvs;

@@ -29,6 +29,7 @@ struct control {
     const struct config *config;
     struct loader *loader;
     struct sources *sources;
+    struct tls_upstreams *tls_upstreams;
 };
 
 // The master's life. Left to the right only.

@@ -58,6 +58,7 @@ void control_destroy(struct control *control)
     if (!control)
         return;
     sources_destroy(control->sources);
+    tls_upstreams_destroy(control->tls_upstreams);
     loader_destroy(control->loader);
     free(control->bytes);
     free(control->file);
@@ -99,6 +100,7 @@ int control_load(struct control *control, const struct control_options *options,
     if (error == 0)
         error = sources_load(options->config, control->loader, develop, options->is_check, report,
                              &control->sources);
+    is_wrong |= tls_upstreams_load(options->config, control->loader, report, &control->tls_upstreams) < 0;
     loader_ask_no_more(control->loader); // a master that serves has no time to wait for somebody at a terminal
     if (error < 0 || is_wrong)
         return -EINVAL;

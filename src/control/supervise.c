@@ -71,6 +71,7 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .index = index,
         .config = master->config,
         .material = master->material,
+        .tls_upstreams = master->control->tls_upstreams,
         .keylogs = master->keylogs,
         .acme = master->acme,
         .sequence = master->messages.sequence,

@@ -36,7 +36,8 @@ static const uint16_t legal[CONNECTION_STATE_COUNT] = {
     [CONNECTION_HEADER] = TO(ANSWER) | TO(HELLO) | TO(DRAIN) | TO(DYING),
     [CONNECTION_ANSWER] = TO(DRAIN) | TO(DYING),
     [CONNECTION_HELLO] = TO(DIAL) | TO(DRAIN) | TO(DYING),
-    [CONNECTION_DIAL] = TO(OFFLOAD) | TO(DRAIN) | TO(DYING),
+    [CONNECTION_DIAL] = TO(SHAKE) | TO(OFFLOAD) | TO(DRAIN) | TO(DYING),
+    [CONNECTION_SHAKE] = TO(OFFLOAD) | TO(DRAIN) | TO(DYING),
     [CONNECTION_OFFLOAD] = TO(RELAY) | TO(DRAIN) | TO(DYING),
     [CONNECTION_RELAY] = TO(DRAIN) | TO(DYING),
     [CONNECTION_DRAIN] = TO(DYING),
@@ -70,6 +71,10 @@ void connection_enter(struct connection *connection, enum connection_state state
         break;
     case CONNECTION_DIAL:
         dial_start(connection);
+        break;
+    case CONNECTION_SHAKE:
+        timer_set(wheel, &connection->timer, until(connection, config->timeouts.handshake_ns));
+        shake_start(connection);
         break;
     case CONNECTION_OFFLOAD:
         enter_offload(connection);
@@ -176,76 +181,110 @@ void connection_start(struct connection *connection, struct buffer *first)
         return;
     }
     connection_enter(connection, CONNECTION_HELLO);
-    handshake_start(connection, connection_listener(connection)->context, first);
+    if (connection->listener->is_plain)
+        handshake_skip(connection, first);
+    else
+        handshake_start(connection, connection_listener(connection)->context, first);
+}
+
+// ---- DIAL ----
+
+void connection_server_stands(struct connection *connection)
+{
+    if (shake_is_wanted(connection))
+        connection_enter(connection, CONNECTION_SHAKE);
+    else if (connection->is_hello_done)
+        connection_enter(connection, CONNECTION_OFFLOAD);
+    else
+        timer_set(&connection->proxy->wheel, &connection->timer,
+                  until(connection, connection->proxy->setup.config->timeouts.handshake_ns));
 }
 
 // ---- OFFLOAD ----
 
+static sa_family_t family_of(const struct connection *connection, const struct endpoint *endpoint)
+{
+    return endpoint->is_client ? connection->listener->address.socket.ss_family
+                               : connection->connected->address.socket.ss_family;
+}
+
 // Decides whether a direction shall go into the kernel: now, later, or not.
-static void plan_offload(struct connection *connection, enum record_direction direction)
+static void plan_direction(struct connection *connection, struct endpoint *endpoint,
+                           enum record_direction direction)
 {
     struct proxy *proxy = connection->proxy;
     const struct config *config = proxy->setup.config;
-    struct endpoint *client = &connection->client;
-    const struct record_keys *keys = &client->receive.keys;
+    const struct record_keys *keys = &endpoint->receive.keys;
     bool receives = direction == RECORD_RECEIVE;
-    uint8_t *why = receives ? &client->receive_why : &client->transmit_why;
+    uint8_t *why = receives ? &endpoint->receive_why : &endpoint->transmit_why;
 
     if ((receives ? config->ktls.receive : config->ktls.transmit) == CONFIG_KTLS_OFF) {
         *why = ENDPOINT_WHY_OFF;
-    } else if (connection->listener->address.socket.ss_family == AF_UNIX) {
+    } else if (family_of(connection, endpoint) == AF_UNIX) {
         *why = ENDPOINT_WHY_NOT_TCP;
-    } else if (client->payload_max < RECORD_PLAINTEXT_MAX) {
+    } else if (endpoint->payload_max < RECORD_PLAINTEXT_MAX) {
         *why = ENDPOINT_WHY_SMALL_RECORDS;
     } else if (!record_probe_can(proxy->setup.probe, keys->version, keys->cipher, direction)) {
         *why = ENDPOINT_WHY_UNSUPPORTED;
     } else {
         *why = ENDPOINT_WHY_NOT_YET;
-        client->is_offload_wanted[direction] = config->ktls.offload_after == 0;
+        endpoint->is_offload_wanted[direction] = config->ktls.offload_after == 0;
     }
 }
 
-// The configuration demands kernel TLS and this connection can't have it.
-static bool is_offload_denied(const struct connection *connection)
+static void plan_offload(struct connection *connection, struct endpoint *endpoint)
+{
+    if (!endpoint_is_tls(endpoint))
+        return;
+    endpoint->can_rekey = connection->proxy->setup.probe->rekey;
+    plan_direction(connection, endpoint, RECORD_TRANSMIT);
+    plan_direction(connection, endpoint, RECORD_RECEIVE);
+}
+
+// The configuration demands kernel TLS and this endpoint can't have it.
+static bool is_offload_denied(const struct connection *connection, const struct endpoint *endpoint)
 {
     const struct config *config = connection->proxy->setup.config;
 
-    return (config->ktls.transmit == CONFIG_KTLS_REQUIRED &&
-            connection->client.transmit_why != ENDPOINT_WHY_NOT_YET) ||
-           (config->ktls.receive == CONFIG_KTLS_REQUIRED &&
-            connection->client.receive_why != ENDPOINT_WHY_NOT_YET);
+    return endpoint_is_tls(endpoint) &&
+           ((config->ktls.transmit == CONFIG_KTLS_REQUIRED &&
+             endpoint->transmit_why != ENDPOINT_WHY_NOT_YET) ||
+            (config->ktls.receive == CONFIG_KTLS_REQUIRED && endpoint->receive_why != ENDPOINT_WHY_NOT_YET));
+}
+
+// Transmit can go at once: the handshake's last flight has left. Receive goes when the flow is at a record boundary.
+static bool offload_now(struct connection *connection, struct endpoint *endpoint)
+{
+    return !endpoint->is_offload_wanted[RECORD_TRANSMIT] ||
+           connection_offload(connection, endpoint, RECORD_TRANSMIT);
 }
 
 static void enter_offload(struct connection *connection)
 {
-    if (connection->is_passed) { // there are no keys here
-        connection_enter(connection, CONNECTION_RELAY);
-        return;
-    }
-    connection->client.can_rekey = connection->proxy->setup.probe->rekey;
-    plan_offload(connection, RECORD_TRANSMIT);
-    plan_offload(connection, RECORD_RECEIVE);
+    struct endpoint *client = &connection->client;
+    struct endpoint *server = &connection->server;
+
+    plan_offload(connection, client);
+    plan_offload(connection, server);
     handshake_finish(connection);
-    if (is_offload_denied(connection)) {
+    if (is_offload_denied(connection, client) || is_offload_denied(connection, server)) {
         connection_end(connection, END_INTERNAL, ALERT_INTERNAL_ERROR,
                        "kernel TLS is required and can't be had for this cipher or socket");
         return;
     }
-    // Transmit can go at once: the handshake's last flight has left. Receive goes when the flow is at a record boundary.
-    if (connection->client.is_offload_wanted[RECORD_TRANSMIT] &&
-        !connection_offload(connection, RECORD_TRANSMIT))
-        return;
-    connection_enter(connection, CONNECTION_RELAY);
+    if (offload_now(connection, client) && offload_now(connection, server))
+        connection_enter(connection, CONNECTION_RELAY);
 }
 
-bool connection_offload(struct connection *connection, enum record_direction direction)
+bool connection_offload(struct connection *connection, struct endpoint *endpoint,
+                        enum record_direction direction)
 {
     const struct config *config = connection->proxy->setup.config;
     bool receives = direction == RECORD_RECEIVE;
 
-    int error = endpoint_offload(&connection->client, direction);
+    int error = endpoint_offload(endpoint, direction);
 
-    // A client that has closed its direction, or is gone, is past what TCP_ULP takes: it is served as it is, or finds its end.
+    // A peer that has closed its direction, or is gone, is past what TCP_ULP takes: it is served as it is, or finds its end.
     if (error == 0 || error == -ENOTCONN)
         return true;
     if ((receives ? config->ktls.receive : config->ktls.transmit) != CONFIG_KTLS_REQUIRED)
@@ -257,15 +296,12 @@ bool connection_offload(struct connection *connection, enum record_direction dir
 
 void connection_offload_due(struct flow *flow)
 {
-    struct connection *connection = flow->connection;
-    struct endpoint *client = &connection->client;
-
-    if (flow->bytes < connection->proxy->setup.config->ktls.offload_after)
+    if (flow->bytes < flow->connection->proxy->setup.config->ktls.offload_after)
         return;
-    if (flow == &connection->up && client->receive_why == ENDPOINT_WHY_NOT_YET)
-        client->is_offload_wanted[RECORD_RECEIVE] = true;
-    if (flow == &connection->down && client->transmit_why == ENDPOINT_WHY_NOT_YET)
-        client->is_offload_wanted[RECORD_TRANSMIT] = true;
+    if (flow->source->receive_why == ENDPOINT_WHY_NOT_YET)
+        flow->source->is_offload_wanted[RECORD_RECEIVE] = true;
+    if (flow->destination->transmit_why == ENDPOINT_WHY_NOT_YET)
+        flow->destination->is_offload_wanted[RECORD_TRANSMIT] = true;
 }
 
 // ---- RELAY ----
@@ -273,14 +309,18 @@ void connection_offload_due(struct flow *flow)
 static void enter_relay(struct connection *connection)
 {
     struct buffer *leftover = connection->leftover;
+    struct buffer *server_leftover = connection->server_leftover;
 
     connection->leftover = NULL;
+    connection->server_leftover = NULL;
     connection->active_ns = connection->proxy->now_ns;
     timer_set(&connection->proxy->wheel, &connection->timer, until(connection, REST_NS));
-    header_out_send(connection); // before the flow has a chance to
+    (void)header_out_send(connection); // before the flow has a chance to
     flow_start(&connection->up, leftover);
     if (connection->state == CONNECTION_RELAY)
-        flow_start(&connection->down, NULL);
+        flow_start(&connection->down, server_leftover);
+    else
+        buffer_give(connection->proxy->pool, server_leftover);
 }
 
 void connection_active(struct connection *connection)
@@ -361,7 +401,8 @@ static void transmit_relay(struct connection *connection, struct endpoint *endpo
         endpoint->is_key_update_due = false; // nothing follows close_notify (RFC 8446 §6.1)
         return;
     }
-    if (endpoint->is_offload_wanted[RECORD_TRANSMIT] && !connection_offload(connection, RECORD_TRANSMIT))
+    if (endpoint->is_offload_wanted[RECORD_TRANSMIT] &&
+        !connection_offload(connection, endpoint, RECORD_TRANSMIT))
         return;
     if (!renew_key(connection, endpoint))
         return;
@@ -459,18 +500,24 @@ void connection_flow_ended(struct flow *flow)
     check_done(connection);
 }
 
-void connection_end_event(struct connection *connection, const struct endpoint_event *event)
+void connection_end_event(struct connection *connection, const struct endpoint *source,
+                          const struct endpoint_event *event)
 {
+    // What a server does wrong is no fault of the client's: it learns only that this won't do.
+    enum record_alert alert = source->is_client ? event->alert : ALERT_INTERNAL_ERROR;
+
     switch (event->kind) {
     case ENDPOINT_CANCELLED:
+        connection_end(connection, source->is_client ? END_CLIENT_ALERT : END_SERVER_ALERT,
+                       source->is_client ? ALERT_NONE : ALERT_INTERNAL_ERROR, event->detail);
         connection->alert = (uint8_t)event->alert;
-        connection_end(connection, END_CLIENT_ALERT, ALERT_NONE, event->detail);
         break;
     case ENDPOINT_STUCK:
-        connection_end(connection, END_REKEY_UNSUPPORTED, event->alert, event->detail);
+        connection_end(connection, END_REKEY_UNSUPPORTED, alert, event->detail);
         break;
     default:
-        connection_end(connection, END_PROTOCOL_ERROR, event->alert, event->detail);
+        connection_end(connection, source->is_client ? END_PROTOCOL_ERROR : END_SERVER_PROTOCOL_ERROR, alert,
+                       event->detail);
         break;
     }
 }
@@ -483,7 +530,7 @@ void connection_end(struct connection *connection, enum connection_end end, enum
     if (connection->end != END_NONE)
         return;
     connection->end = (uint8_t)end;
-    if (alert != ALERT_NONE && !connection->is_passed)
+    if (alert != ALERT_NONE && !connection->is_passed && !connection->listener->is_plain)
         connection->alert = (uint8_t)alert;
     if (detail)
         connection->detail = detail;
@@ -605,6 +652,17 @@ static void drain_server(struct connection *connection)
     timer_set(&proxy->wheel, &connection->timer, connection->drained_ns);
 }
 
+// A client without TLS has no other sign than a reset that what it got is not all, and that must not overtake what is queued.
+static void drain_plain(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+
+    if (proxy->now_ns < connection->drained_ns && socket_unsent(connection->client.fd) > 0)
+        timer_set(&proxy->wheel, &connection->timer, until(connection, DRAIN_LOOK_NS));
+    else
+        drain_done(connection);
+}
+
 void connection_drain(struct connection *connection)
 {
     struct endpoint *client = &connection->client;
@@ -618,6 +676,8 @@ void connection_drain(struct connection *connection)
         drain_done(connection);
     } else if (client->alert_due != ALERT_NONE) {
         send_alert(connection, client, client->alert_due);
+    } else if (connection->listener->is_plain && !client->is_shut) {
+        drain_plain(connection);
     } else {
         if (!client->is_shut) {
             (void)socket_shutdown(client->fd);
@@ -697,7 +757,9 @@ bool connection_reap(struct connection *connection)
     flow_finish(&connection->up);
     flow_finish(&connection->down);
     buffer_give(proxy->pool, connection->leftover);
+    buffer_give(proxy->pool, connection->server_leftover);
     engine_destroy(connection->engine);
+    engine_destroy(connection->server_engine);
     peek_finish(connection);
     redirect_finish(connection);
     endpoint_finish(&connection->client);
@@ -752,6 +814,9 @@ void connection_on_timer(struct connection *connection)
         break;
     case CONNECTION_DIAL:
         dial_timed_out(connection);
+        break;
+    case CONNECTION_SHAKE:
+        shake_timed_out(connection);
         break;
     case CONNECTION_RELAY:
         relay_timer(connection);

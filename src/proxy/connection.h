@@ -21,6 +21,7 @@ enum connection_state {
     CONNECTION_ANSWER, // where the listener redirects: requests are read and answered, and nothing else ever happens
     CONNECTION_HELLO,  // the engine shakes hands; bytes in, bytes out, one operation at a time. Or the ClientHello says: pass it through
     CONNECTION_DIAL, // the handshake, if there is one, is done (its last flight may still be leaving); servers are tried, or waited for
+    CONNECTION_SHAKE, // the server has taken the connection; the PROXY header goes out, then the engine shakes hands with it
     CONNECTION_OFFLOAD, // both sides stand; the directions that shall start in the kernel are moved there
     CONNECTION_RELAY,   // the flows run
     CONNECTION_DRAIN, // the end is decided: what is being sent leaves, an alert or close_notify follows, the peer's rest is dropped
@@ -35,7 +36,12 @@ enum connection_end {
     END_CLIENT_TRUNCATED,
     END_CLIENT_RESET,
     END_CLIENT_ALERT,
+    END_SERVER_TRUNCATED,
     END_SERVER_RESET,
+    END_SERVER_ALERT,
+    END_SERVER_PROTOCOL_ERROR,
+    END_SERVER_UNTRUSTED,
+    END_SERVER_HANDSHAKE,
     END_SERVER_UNREACHABLE,
     END_SERVERS_FULL,
     END_QUEUE_TIMEOUT,
@@ -107,6 +113,10 @@ struct connection {
     // ANSWER only
     struct redirect *redirect; // a request, or its answer; NULL: between them
     unsigned requests;         // answered, or about to be
+    const char *server_version; // NULL: no TLS towards the server, or not yet
+    const char *server_suite;
+    struct engine *server_engine;   // SHAKE only
+    struct buffer *server_leftover; // bytes behind the handshake with the server
     // HELLO and DIAL only
     struct peek *peek;     // before there is an engine, while the ClientHello comes; NULL: not needed
     struct engine *engine; // NULL also of one that is passed through
@@ -199,13 +209,17 @@ void connection_stop(struct connection *connection);
 void connection_end(struct connection *connection, enum connection_end end, enum record_alert alert,
                     const char *detail);
 // The same for what endpoint_open() and its like found.
-void connection_end_event(struct connection *connection, const struct endpoint_event *event);
+void connection_end_event(struct connection *connection, const struct endpoint *source,
+                          const struct endpoint_event *event);
+// The server has taken the connection.
+void connection_server_stands(struct connection *connection);
 // A byte moved.
 void connection_active(struct connection *connection);
 // A flow has come to its end (flow_has_ended()): looks what follows.
 void connection_flow_ended(struct flow *flow);
-// Moves a direction of the client's endpoint into the kernel. False when the connection had to end because of it.
-bool connection_offload(struct connection *connection, enum record_direction direction);
+// Moves a direction of an endpoint into the kernel. False when the connection had to end because of it.
+bool connection_offload(struct connection *connection, struct endpoint *endpoint,
+                        enum record_direction direction);
 // A flow has carried more: is it time for the kernel?
 void connection_offload_due(struct flow *flow);
 // An endpoint's transmit side is free: control records, offload, its flow, the end of stream.
@@ -239,8 +253,8 @@ bool header_out_wants_certificates(const struct connection *connection);
 // certificates may be NULL, when TLS is not ours: then names.sni is all that is told of it. 0 or -ENOMEM.
 int header_out_make(struct connection *connection, const struct engine_outcome *outcome,
                     const struct engine_certificates *certificates);
-// The server stands: starts to send it, ahead of the flow. Does nothing if there is none.
-void header_out_send(struct connection *connection);
+// The server stands: starts to send it, ahead of the flow, or of the handshake with the server. False: there is none, nothing is done.
+bool header_out_send(struct connection *connection);
 
 // ---- connection_header.c: what is kept of both ----
 void connection_header_destroy(struct connection_header *header); // NULL is accepted
@@ -253,6 +267,8 @@ const char *connection_header_unique_id(const struct connection *connection, cha
 // ---- handshake.c: HELLO ----
 // `first`: bytes of the client's that were read already, becomes the handshake's; NULL: none.
 void handshake_start(struct connection *connection, struct tls_context *context, struct buffer *first);
+// The listener's clients speak no TLS: the dialling begins. `first`: as above, becomes what is passed on first.
+void handshake_skip(struct connection *connection, struct buffer *first);
 void handshake_retry(struct connection *connection);  // there are buffers again
 void handshake_go_on(struct connection *connection);  // it is its turn: its connection was on proxy->hellos
 void handshake_finish(struct connection *connection); // the engine goes
@@ -274,6 +290,14 @@ void dial_timed_out(struct connection *connection);
 void dial_stop(struct connection *connection);    // it waits for no server any more; harmless at any time
 void dial_release(struct connection *connection); // its socket to the server is closed; harmless at any time
 void dial_run_queues(struct proxy *proxy);        // those that wait go on if there is room
+
+// ---- shake.c: SHAKE ----
+bool shake_is_wanted(const struct connection *connection);
+void shake_start(struct connection *connection);
+void shake_begin(struct connection *connection); // the PROXY header has left
+void shake_retry(struct connection *connection); // there are buffers again
+void shake_check(struct connection *connection); // the client's last flight has left: both may be done
+void shake_timed_out(struct connection *connection);
 
 // ---- connection_log.c ----
 const char *connection_end_text(enum connection_end end);

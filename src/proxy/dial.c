@@ -284,11 +284,7 @@ static void connected(struct connection *connection)
     upstream_succeeded(proxy->upstreams, upstream_of(connection), server_of(connection), proxy->now_ns);
     free(connection->tried);
     connection->tried = NULL;
-    if (connection->is_hello_done)
-        connection_enter(connection, CONNECTION_OFFLOAD);
-    else
-        timer_set(&proxy->wheel, &connection->timer,
-                  proxy->now_ns + proxy->setup.config->timeouts.handshake_ns);
+    connection_server_stands(connection);
 }
 
 static void on_connected(struct ring_op *op, const struct ring_completion *completion)

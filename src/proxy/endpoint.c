@@ -20,6 +20,7 @@
 #define HANDSHAKE_KEY_UPDATE         24 // RFC 8446 §4.6.3
 #define HANDSHAKE_NEW_SESSION_TICKET 4
 #define HANDSHAKE_HEADER_SIZE        4
+#define TICKET_MAX                   (UINT32_C(4) + 4 + 1 + 255 + 2 + 65535 + 2 + 65534) // RFC 8446 §4.6.1
 
 const char *endpoint_why_text(enum endpoint_why why)
 {
@@ -138,9 +139,58 @@ static struct endpoint_event on_key_update(struct endpoint *endpoint, uint8_t re
     return goes_on();
 }
 
+// Messages of a server: tickets, several in a record or in parts (RFC 8446 §5.1), which we have no use for, and KeyUpdate, which ends its
+// record.
+static struct endpoint_event on_server_handshake(struct endpoint *endpoint, const uint8_t *payload,
+                                                 size_t length)
+{
+    while (length > 0) {
+        size_t part = endpoint->message_left < length ? endpoint->message_left : length;
+        uint32_t body;
+
+        payload += part;
+        length -= part;
+        endpoint->message_left -= (uint32_t)part;
+        if (length == 0)
+            break;
+        endpoint->message[endpoint->message_size++] = *payload++;
+        length--;
+        if (endpoint->message_size < HANDSHAKE_HEADER_SIZE)
+            continue;
+        endpoint->message_size = 0;
+        body =
+            (uint32_t)endpoint->message[1] << 16 | (uint32_t)endpoint->message[2] << 8 | endpoint->message[3];
+        if (endpoint->message[0] == HANDSHAKE_KEY_UPDATE)
+            return body == 1 && length == 1 ? on_key_update(endpoint, payload[0])
+                                            : broken(ALERT_DECODE_ERROR, "KeyUpdate of a wrong length");
+        if (endpoint->message[0] != HANDSHAKE_NEW_SESSION_TICKET)
+            return broken(ALERT_UNEXPECTED_MESSAGE, "handshake message after the handshake");
+        if (body > TICKET_MAX)
+            return broken(ALERT_DECODE_ERROR, "session ticket too large");
+        endpoint->message_left = body;
+    }
+    return count_empty(endpoint, "too many session tickets in a row");
+}
+
+// A server that asks for a new handshake may be left without (RFC 5246 §7.4.1.1).
+static struct endpoint_event on_hello_request(struct endpoint *endpoint, const uint8_t *payload,
+                                              size_t length)
+{
+    static const uint8_t request[HANDSHAKE_HEADER_SIZE] = {0};
+
+    if (length != sizeof(request) || memcmp(payload, request, sizeof(request)) != 0)
+        return broken(ALERT_UNEXPECTED_MESSAGE, "handshake message after the handshake");
+    return count_empty(endpoint, "too many HelloRequests in a row");
+}
+
 static struct endpoint_event on_handshake(struct endpoint *endpoint, const uint8_t *payload, size_t length)
 {
     size_t body;
+
+    if (!endpoint->is_client)
+        return endpoint->receive.keys.version == RECORD_TLS12
+                   ? on_hello_request(endpoint, payload, length)
+                   : on_server_handshake(endpoint, payload, length);
 
     if (endpoint->receive.keys.version == RECORD_TLS12)
         return broken(ALERT_NO_RENEGOTIATION, "renegotiation");
@@ -277,28 +327,94 @@ _Static_assert(BUFFER_LARGE_SIZE - BUFFER_LARGE_RECORDS * RECORD_PLAINTEXT_MAX >
                    BUFFER_HUGE_RECORDS * (RECORD_HEAD_MAX + RECORD_TAIL_MAX),
                "both sizes take their records with all that goes around them");
 
-int endpoint_seal(struct endpoint *endpoint, struct buffer *buffer)
+// What a record of the size `payload` adds to it.
+static size_t seal_overhead(const struct endpoint *to)
 {
-    size_t head;
-    size_t total = 0;
+    return record_user_head(&to->transmit) + record_user_tail(&to->transmit);
+}
+
+size_t endpoint_lead(const struct endpoint *from, const struct endpoint *to, size_t capacity)
+{
+    if (from->receive_mode != ENDPOINT_USER || to->transmit_mode != ENDPOINT_USER)
+        return 0;
+    // For each record that can be made of a full buffer, and one: then what is sealed never reaches what is still to be moved, even
+    // where the plaintext lies without a gap.
+    return (capacity / to->payload_max + 1) * seal_overhead(to);
+}
+
+// Whether the pieces have room around as they lie. Then record n ends before piece n + 1 begins, however the plaintext is
+// cut: none takes less of it than a piece holds.
+static bool is_loose(const struct endpoint *to, const struct buffer *buffer, const uint8_t *end)
+{
+    size_t overhead = seal_overhead(to);
+    size_t tail = record_user_tail(&to->transmit);
+
+    for (unsigned i = 0; i < buffer->piece_count; i++) {
+        const struct iovec *piece = &buffer->pieces[i];
+        const uint8_t *behind = (const uint8_t *)piece->iov_base + piece->iov_len;
+        bool is_last = i + 1 == buffer->piece_count;
+        size_t gap = is_last ? (size_t)(end - behind) : (size_t)((const uint8_t *)piece[1].iov_base - behind);
+
+        if (piece->iov_len > to->payload_max || gap < (is_last ? tail : overhead))
+            return false;
+    }
+    return true;
+}
+
+// Moves the next `length` bytes of plaintext to `to`. What is there already is not moved.
+static void gather(const struct buffer *buffer, unsigned *piece, size_t *offset, uint8_t *to, size_t length)
+{
+    while (length > 0) {
+        const struct iovec *from = &buffer->pieces[*piece];
+        size_t part = from->iov_len - *offset < length ? from->iov_len - *offset : length;
+        uint8_t *bytes = (uint8_t *)from->iov_base + *offset;
+
+        if (bytes != to)
+            memmove(to, bytes, part);
+        to += part;
+        length -= part;
+        *offset += part;
+        if (*offset == from->iov_len) {
+            (*piece)++;
+            *offset = 0;
+        }
+    }
+}
+
+int endpoint_seal(struct endpoint *endpoint, const struct endpoint *from, struct buffer *buffer,
+                  const uint8_t *end)
+{
+    size_t left = buffer_length(buffer);
+    size_t offset = 0;
+    unsigned piece = 0;
     uint8_t *begin;
+    uint8_t *next;
 
     if (endpoint->transmit_mode != ENDPOINT_USER || buffer->piece_count == 0)
         return 0;
-    head = record_user_head(&endpoint->transmit);
-    begin = (uint8_t *)buffer->pieces[0].iov_base - head;
-    for (unsigned i = 0; i < buffer->piece_count; i++) {
-        struct iovec *piece = &buffer->pieces[i];
+    // What was received in the clear lies as endpoint_layout() had it.
+    begin = buffer->data;
+    if (from->receive_mode != ENDPOINT_USER || is_loose(endpoint, buffer, end))
+        begin = (uint8_t *)buffer->pieces[0].iov_base - record_user_head(&endpoint->transmit);
+    for (next = begin; left > 0;) {
+        size_t length = left < endpoint->payload_max ? left : endpoint->payload_max;
+        uint8_t *payload = next + record_user_head(&endpoint->transmit);
+        const uint8_t *until = payload + length + record_user_tail(&endpoint->transmit);
         int size;
 
-        // Laid out so that the records touch.
-        assert((uint8_t *)piece->iov_base - head == begin + total);
-        size = record_user_seal(&endpoint->transmit, RECORD_DATA, piece->iov_base, piece->iov_len);
+        // By the lead this can't be. If it were, plaintext would be overwritten that is still to be sent.
+        if (until > end)
+            return -ENOBUFS;
+        gather(buffer, &piece, &offset, payload, length);
+        left -= length;
+        if (left > 0 && until > (uint8_t *)buffer->pieces[piece].iov_base + offset)
+            return -ENOBUFS;
+        size = record_user_seal(&endpoint->transmit, RECORD_DATA, payload, length);
         if (size < 0)
             return size;
-        total += (size_t)size;
+        next += size;
     }
-    buffer->pieces[0] = (struct iovec){.iov_base = begin, .iov_len = total};
+    buffer->pieces[0] = (struct iovec){.iov_base = begin, .iov_len = (size_t)(next - begin)};
     buffer->piece_count = 1;
     return 0;
 }

@@ -51,6 +51,9 @@ struct endpoint {
     uint8_t transmit_why;
     uint8_t key_updates;  // from the peer, in a row, without data between
     uint8_t empties;      // records that bring nothing in a row
+    uint8_t message_size; // of a server's handshake message: bytes of its header that came,
+    uint8_t message[4];   // these,
+    uint32_t message_left; // and what is still to come and of no use to us
     uint16_t payload_max; // most plaintext in a record that the peer takes
     bool is_key_update_due;
     bool is_close_due;          // close_notify (if TLS), then shutdown
@@ -108,9 +111,14 @@ bool endpoint_takes_idle(const struct endpoint *to);
 // Prepares buffer->pieces to be received into so that what comes can be sealed in place for `to` (room around each
 // record), or in one piece when `to` doesn't seal.
 void endpoint_layout(const struct endpoint *to, struct buffer *buffer);
-// Seals the pieces (each at most RECORD_PLAINTEXT_MAX, with room around) in place into one piece to send. Does nothing
-// unless transmit is in user mode. 0 or -errno.
-int endpoint_seal(struct endpoint *endpoint, struct buffer *buffer);
+// How far from a buffer's beginning records are to be received that `from` opens and `to` seals again, in place: records that go out
+// may take more room than those that came in. 0: not both do.
+size_t endpoint_lead(const struct endpoint *from, const struct endpoint *to, size_t capacity);
+// Seals what the pieces hold in place into one piece to send. Does nothing unless transmit is in user mode. The pieces are as
+// endpoint_layout() has them, or, when `from` opened them, as endpoint_open() has left them behind endpoint_lead(); nothing at or behind
+// `end` is touched. 0 or -errno.
+int endpoint_seal(struct endpoint *endpoint, const struct endpoint *from, struct buffer *buffer,
+                  const uint8_t *end);
 // True when the key has protected all it may: a KeyUpdate is due (TLS 1.3), or the connection must end (TLS 1.2).
 bool endpoint_is_worn(const struct endpoint *endpoint);
 // Counts the records that the kernel made of `length` sent bytes, for endpoint_is_worn(); nothing in other modes.

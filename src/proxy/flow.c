@@ -64,7 +64,9 @@ static void source_lost(struct flow *flow, int error)
     give_buffer(flow);
     flow->state = FLOW_ENDED;
     if (!from_client) {
-        connection_end(connection, END_SERVER_RESET, ALERT_INTERNAL_ERROR, NULL);
+        connection_end(connection,
+                       error == 0 && !connection->is_server_lost ? END_SERVER_TRUNCATED : END_SERVER_RESET,
+                       ALERT_INTERNAL_ERROR, NULL);
     } else if (connection->down.state == FLOW_ENDED) {
         // The server had finished and the client knows: what it leaves unsaid changes nothing.
         connection_end(connection, END_DONE, ALERT_NONE, NULL);
@@ -81,7 +83,7 @@ static void next(struct flow *flow)
 {
     if (flow->after.kind != ENDPOINT_GOES_ON) {
         flow->state = FLOW_STOPPED;
-        connection_end_event(flow->connection, &flow->after);
+        connection_end_event(flow->connection, flow->source, &flow->after);
     } else if (flow->is_closing) {
         end(flow);
     } else {
@@ -259,7 +261,7 @@ static void receive_failed(struct flow *flow, int error)
     }
     if (event.kind != ENDPOINT_GOES_ON) {
         flow->state = FLOW_STOPPED;
-        connection_end_event(flow->connection, &event);
+        connection_end_event(flow->connection, flow->source, &event);
         return;
     }
     if (error == 0 && flow->source->receive_mode == ENDPOINT_PLAIN && !flow->connection->is_server_lost)
@@ -344,6 +346,11 @@ static struct buffer *take_direct(struct flow *flow)
     return buffer ? buffer : buffer_take(proxy_of(flow)->pool, BUFFER_SMALL);
 }
 
+static size_t lead_of(const struct flow *flow, const struct buffer *buffer)
+{
+    return endpoint_lead(flow->source, flow->destination, buffer->capacity);
+}
+
 static void receive_direct(struct flow *flow)
 {
     struct buffer *buffer = flow->buffer ? flow->buffer : take_direct(flow);
@@ -357,7 +364,10 @@ static void receive_direct(struct flow *flow)
     flow->state = FLOW_WAITING;
     op->handler = on_bytes;
     if (flow->source->receive_mode == ENDPOINT_USER) {
-        buffer->pieces[0] = (struct iovec){.iov_base = buffer->data, .iov_len = buffer->capacity};
+        size_t lead = lead_of(flow, buffer);
+
+        buffer->pieces[0] =
+            (struct iovec){.iov_base = buffer->data + lead, .iov_len = buffer->capacity - lead};
         buffer->piece_count = 1;
     } else {
         endpoint_layout(flow->destination, buffer);
@@ -381,9 +391,11 @@ static enum buffer_class class_for_rest(struct flow *flow)
 {
     enum buffer_class class;
 
-    if (flow->buffer->class == BUFFER_SMALL)
-        return flow->kept < KEPT_SMALL || flow->kept + flow->needed <= flow->buffer->capacity ? BUFFER_SMALL
-                                                                                              : BUFFER_LARGE;
+    if (flow->buffer->class == BUFFER_SMALL) {
+        size_t room = flow->buffer->capacity - lead_of(flow, flow->buffer);
+
+        return flow->kept < KEPT_SMALL || flow->kept + flow->needed <= room ? BUFFER_SMALL : BUFFER_LARGE;
+    }
     class = affordable(flow);
     return class == BUFFER_SMALL ? BUFFER_LARGE : class; // not every record fits into a small one
 }
@@ -395,23 +407,24 @@ static void receive_rest(struct flow *flow)
     struct buffer *buffer = flow->buffer;
     enum buffer_class class = class_for_rest(flow);
     struct buffer *other = class != buffer->class ? buffer_take(proxy_of(flow)->pool, class) : NULL;
+    size_t lead = lead_of(flow, other ? other : buffer);
     size_t room;
 
     if (other) {
-        memcpy(other->data, buffer->data + flow->kept_at, flow->kept);
+        memcpy(other->data + lead, buffer->data + flow->kept_at, flow->kept);
         buffer_give(proxy_of(flow)->pool, buffer);
         buffer = flow->buffer = other;
     } else if (buffer->class == BUFFER_SMALL && class != BUFFER_SMALL) {
         starve(flow);
         return;
-    } else if (flow->kept_at > 0) {
-        memmove(buffer->data, buffer->data + flow->kept_at, flow->kept);
+    } else if (flow->kept_at != lead) {
+        memmove(buffer->data + lead, buffer->data + flow->kept_at, flow->kept);
     }
-    flow->kept_at = 0;
-    room = buffer->capacity - flow->kept;
+    flow->kept_at = (uint32_t)lead;
+    room = buffer->capacity - lead - flow->kept;
     if (flow->source->is_offload_wanted[RECORD_RECEIVE] && flow->needed < room)
         room = flow->needed;
-    buffer->pieces[0] = (struct iovec){.iov_base = buffer->data + flow->kept, .iov_len = room};
+    buffer->pieces[0] = (struct iovec){.iov_base = buffer->data + lead + flow->kept, .iov_len = room};
     buffer->piece_count = 1;
     flow->state = FLOW_WAITING;
     flow->source->receive_op.handler = on_bytes;
@@ -427,7 +440,8 @@ static void receive(struct flow *flow)
         receive_rest(flow);
         return;
     }
-    if (source->is_offload_wanted[RECORD_RECEIVE] && !connection_offload(flow->connection, RECORD_RECEIVE))
+    if (source->is_offload_wanted[RECORD_RECEIVE] &&
+        !connection_offload(flow->connection, source, RECORD_RECEIVE))
         return;
     if (flow->appetite != BUFFER_SMALL || !endpoint_takes_idle(flow->destination)) {
         receive_direct(flow);
@@ -445,6 +459,26 @@ void flow_retry(struct flow *flow)
     receive(flow);
 }
 
+// What was read before the flow began lies as it came. Where it is to be sealed it must have room around.
+static struct buffer *make_room(struct flow *flow, struct buffer *leftover)
+{
+    struct iovec piece = leftover->pieces[0];
+    struct buffer *buffer = leftover;
+    size_t at;
+
+    if (flow->destination->transmit_mode != ENDPOINT_USER)
+        return leftover;
+    buffer = buffer_take(proxy_of(flow)->pool, BUFFER_LARGE);
+    if (buffer) {
+        at = flow->source->receive_mode == ENDPOINT_USER ? lead_of(flow, buffer) : RECORD_HEAD_MAX;
+        memcpy(buffer->data + at, piece.iov_base, piece.iov_len);
+        buffer->pieces[0] = (struct iovec){.iov_base = buffer->data + at, .iov_len = piece.iov_len};
+        buffer->piece_count = 1;
+    }
+    buffer_give(proxy_of(flow)->pool, leftover);
+    return buffer;
+}
+
 void flow_start(struct flow *flow, struct buffer *leftover)
 {
     struct iovec piece;
@@ -453,8 +487,12 @@ void flow_start(struct flow *flow, struct buffer *leftover)
         receive(flow);
         return;
     }
-    flow->buffer = leftover;
-    piece = leftover->pieces[0];
+    flow->buffer = make_room(flow, leftover);
+    if (!flow->buffer) {
+        connection_end(flow->connection, END_MEMORY, ALERT_INTERNAL_ERROR, "no buffer for the first bytes");
+        return;
+    }
+    piece = flow->buffer->pieces[0];
     if (flow->source->receive_mode == ENDPOINT_USER)
         open_records(flow, piece.iov_base, piece.iov_len);
     else
@@ -495,9 +533,11 @@ static void transmit(struct flow *flow)
 static void send_buffer(struct flow *flow)
 {
     struct proxy *proxy = proxy_of(flow);
+    const struct buffer *buffer = flow->buffer;
+    size_t end = flow->kept > 0 ? flow->kept_at : buffer->capacity; // an incomplete record stays where it is
 
-    flow->sending = (uint32_t)buffer_length(flow->buffer);
-    if (endpoint_seal(flow->destination, flow->buffer) < 0) {
+    flow->sending = (uint32_t)buffer_length(buffer);
+    if (endpoint_seal(flow->destination, flow->source, flow->buffer, buffer->data + end) < 0) {
         flow->state = FLOW_STOPPED;
         connection_end(flow->connection, END_INTERNAL, ALERT_NONE, "a record could not be sealed");
         return;

@@ -149,6 +149,17 @@ static void pass_through(struct connection *connection, struct buffer *buffer)
         connection_enter(connection, CONNECTION_DIAL);
 }
 
+void handshake_skip(struct connection *connection, struct buffer *first)
+{
+    connection->handshaken_ns = connection->proxy->now_ns;
+    connection->leftover = first;
+    connection->is_hello_done = true;
+    if (header_out_make(connection, NULL, NULL) < 0)
+        connection_end(connection, END_MEMORY, ALERT_NONE, "no memory for a PROXY header");
+    else
+        connection_enter(connection, CONNECTION_DIAL);
+}
+
 // What came before there is an engine. False when it is not for one.
 static bool look(struct connection *connection, struct buffer **buffer)
 {
@@ -249,6 +260,10 @@ static void flushed(struct connection *connection)
         connection->is_hello_done = true;
         if (connection->connected)
             connection_enter(connection, CONNECTION_OFFLOAD);
+        break;
+    case CONNECTION_SHAKE:
+        connection->is_hello_done = true;
+        shake_check(connection);
         break;
     default:
         connection_drain(connection);

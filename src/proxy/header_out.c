@@ -157,10 +157,12 @@ static void send_rest(struct connection *connection)
               out->bytes + out->sent, out->size - out->sent, 0);
 }
 
-void header_out_send(struct connection *connection)
+bool header_out_send(struct connection *connection)
 {
-    if (connection->header && connection->header->out)
-        send_rest(connection);
+    if (!connection->header || !connection->header->out)
+        return false;
+    send_rest(connection);
+    return true;
 }
 
 static void forget(struct connection *connection)
@@ -173,6 +175,11 @@ static void forget(struct connection *connection)
 // The server takes nothing. As with data: what it may have said before it left still arrives.
 static void failed(struct connection *connection)
 {
+    if (connection->state == CONNECTION_SHAKE) {
+        connection_end(connection, END_SERVER_HANDSHAKE, ALERT_INTERNAL_ERROR,
+                       "server reset during the handshake");
+        return;
+    }
     connection->is_server_lost = true;
     forget(connection);
     flow_stop(&connection->up);
@@ -189,7 +196,7 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
 
     if (result == -EAGAIN || result == -EINTR || result == -ENOMEM)
         result = 0;
-    if (connection->state != CONNECTION_RELAY) {
+    if (connection->state != CONNECTION_RELAY && connection->state != CONNECTION_SHAKE) {
         connection_drain(connection);
     } else if (result < 0) {
         failed(connection);
@@ -197,7 +204,10 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
         send_rest(connection);
     } else {
         forget(connection);
-        connection_transmit(connection, &connection->server);
+        if (connection->state == CONNECTION_SHAKE)
+            shake_begin(connection);
+        else
+            connection_transmit(connection, &connection->server);
     }
     connection_reap(connection);
 }

@@ -292,6 +292,8 @@ static void feed_starved(struct proxy *proxy)
             redirect_retry(connection);
         else if (connection->state == CONNECTION_HELLO)
             handshake_retry(connection);
+        else if (connection->state == CONNECTION_SHAKE)
+            shake_retry(connection);
         else
             flow_retry(flow);
         connection_reap(connection);

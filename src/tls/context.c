@@ -71,20 +71,28 @@ static void unknown_log(const char *name, const struct config_tls *config, void 
     log_debug("this OpenSSL has no such group", log_text("group", name));
 }
 
+static bool check_groups(SSL_CTX *ssl, const struct config_tls *tls, struct report *report)
+{
+    if (set_groups(ssl, tls, unknown_report, report))
+        return true;
+    report_add(report, tls->groups_where.line != 0 ? tls->groups_where : tls->where,
+               "this OpenSSL (%s) has none of the groups %s; name one that it has, such as X25519",
+               OpenSSL_version(OPENSSL_VERSION_STRING), tls->groups);
+    return false;
+}
+
 int tls_check(const struct config *config, struct report *report)
 {
     SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
     int result = ssl != NULL ? 0 : -ENOMEM;
 
     for (size_t i = 0; ssl != NULL && i < config->listener_count; i++) {
-        const struct config_tls *tls = &config->listeners[i].tls;
-
-        if (set_groups(ssl, tls, unknown_report, report))
-            continue;
-        report_add(report, tls->groups_where.line != 0 ? tls->groups_where : tls->where,
-                   "this OpenSSL (%s) has none of the groups %s; name one that it has, such as X25519",
-                   OpenSSL_version(OPENSSL_VERSION_STRING), tls->groups);
-        result = -EINVAL;
+        if (!check_groups(ssl, &config->listeners[i].tls, report))
+            result = -EINVAL;
+    }
+    for (size_t i = 0; ssl != NULL && i < config->upstream_count; i++) {
+        if (config->upstreams[i].tls.is_on && !check_groups(ssl, &config->upstreams[i].tls.tls, report))
+            result = -EINVAL;
     }
     SSL_CTX_free(ssl);
     ERR_clear_error();
@@ -93,7 +101,7 @@ int tls_check(const struct config *config, struct report *report)
 
 // ---- the rest ----
 
-static bool set_protocol(SSL_CTX *ssl, const struct config_tls *config)
+bool context_set_protocol(SSL_CTX *ssl, const struct config_tls *config)
 {
     SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_clear_options(ssl, SSL_OP_ENABLE_KTLS | SSL_OP_NO_TICKET); // openssl.cnf may have set them
@@ -135,7 +143,7 @@ static bool set_up(struct tls_context *context, const struct config *config)
     context->prf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_PRF, PROVIDER_QUERY);
     context->transport = engine_transport_create();
     if (context->ssl == NULL || context->prf == NULL || context->transport == NULL ||
-        !set_protocol(context->ssl, tls) || !tickets_configure(context, config->tickets.lifetime_ns))
+        !context_set_protocol(context->ssl, tls) || !tickets_configure(context, config->tickets.lifetime_ns))
         return false;
     routing_configure(context->ssl);
     verify_configure(context->ssl, &tls->client_auth);

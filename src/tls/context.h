@@ -26,7 +26,12 @@ struct tls_context {
     EVP_CIPHER *aes_256;
     BIO_METHOD *transport; // engine_transport_create()
     uint32_t hello_size_max; // limits.client_hello
+    const struct config_upstream
+        *upstream; // of a client's; NULL: a listener's, and what is about material is of no use above
 };
+
+// Versions, suites, groups, and what OpenSSL shall leave be. False: no memory, or OpenSSL has none of them.
+bool context_set_protocol(SSL_CTX *ssl, const struct config_tls *config);
 
 // Takes over what the material has for the handshakes that begin from now on. 0 or -ENOMEM: then none may begin.
 int context_refresh(struct tls_context *context);

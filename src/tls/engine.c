@@ -16,6 +16,7 @@
 #include "ringbolt/secret.h"
 #include "ringbolt/tls.h"
 #include "src/tls/certificates.h"
+#include "src/tls/client_context.h"
 #include "src/tls/context.h"
 #include "src/tls/failure.h"
 #include "src/tls/hello.h"
@@ -51,6 +52,11 @@ struct engine {
     uint16_t version_offered;
 };
 
+static bool is_client(const struct engine *engine)
+{
+    return engine->secrets.is_client;
+}
+
 // ---- the transport ----
 
 static int on_read(BIO *bio, char *data, size_t size, size_t *ret_count)
@@ -63,7 +69,8 @@ static int on_read(BIO *bio, char *data, size_t size, size_t *ret_count)
         BIO_set_retry_read(bio);
         return 0;
     }
-    engine->verdict = hello_watch(&engine->guard, SSL_version(engine->ssl), engine->input, count);
+    if (!is_client(engine))
+        engine->verdict = hello_watch(&engine->guard, SSL_version(engine->ssl), engine->input, count);
     if (engine->verdict != HELLO_GOOD)
         return 0;
     memcpy(data, engine->input, count);
@@ -178,7 +185,8 @@ void engine_observe(struct tls_context *context)
     // Each line costs OpenSSL more than deriving what it says.
     if (context->keylog >= 0 || !provider_serves())
         SSL_CTX_set_keylog_callback(ssl, on_keylog);
-    SSL_CTX_set_client_hello_cb(ssl, on_client_hello, NULL);
+    if (context->upstream == NULL)
+        SSL_CTX_set_client_hello_cb(ssl, on_client_hello, NULL);
 }
 
 const struct shown *handshake_shown(const struct handshake *handshake, SSL *ssl)
@@ -201,7 +209,7 @@ uint64_t handshake_certificate(const struct handshake *handshake, SSL *ssl)
 
 // ---- the machine ----
 
-struct engine *engine_create_server(struct tls_context *context)
+static struct engine *create(struct tls_context *context)
 {
     struct engine *engine = calloc(1, sizeof(*engine));
     BIO *transport = NULL;
@@ -211,7 +219,7 @@ struct engine *engine_create_server(struct tls_context *context)
     engine->shared.context = context;
     engine->guard.size_max = context->hello_size_max;
     engine->alert = ALERT_NONE;
-    engine->ssl = context_refresh(context) == 0 ? SSL_new(context->ssl) : NULL;
+    engine->ssl = SSL_new(context->ssl);
     transport = BIO_new(context->transport);
     if (engine->ssl == NULL || transport == NULL || SSL_set_app_data(engine->ssl, engine) != 1) {
         BIO_free(transport);
@@ -224,8 +232,34 @@ struct engine *engine_create_server(struct tls_context *context)
     SSL_set_bio(engine->ssl, transport, transport); // owns it from here on
     SSL_set_msg_callback(engine->ssl, on_message);
     SSL_set_msg_callback_arg(engine->ssl, engine);
+    return engine;
+}
+
+struct engine *engine_create_server(struct tls_context *context)
+{
+    struct engine *engine = context_refresh(context) == 0 ? create(context) : NULL;
+
+    if (engine == NULL)
+        return NULL;
     SSL_set_accept_state(engine->ssl);
     tickets_prepare(context, engine->ssl);
+    return engine;
+}
+
+struct engine *engine_create_client(struct tls_context *context, const struct engine_peer *peer)
+{
+    struct engine *engine = create(context);
+
+    if (engine == NULL)
+        return NULL;
+    engine->secrets.is_client = true;
+    engine->shared.name = peer->name;
+    if (!client_prepare(context, engine->ssl, peer)) {
+        engine_destroy(engine);
+        ERR_clear_error();
+        return NULL;
+    }
+    SSL_set_connect_state(engine->ssl);
     return engine;
 }
 
@@ -253,6 +287,7 @@ static enum engine_status fail(struct engine *engine)
         .is_hello_read = engine->is_hello_read,
         .start = engine->guard.record,
         .is_closed = engine->is_alert_received && engine->alert == ALERT_CLOSE_NOTIFY,
+        .is_by_server = is_client(engine),
     };
 
     if (engine->shared.failure[0] == '\0') // else a callback has said why
@@ -295,7 +330,8 @@ static enum engine_status advance(struct engine *engine)
                  "more than finished in the last record");
         return ENGINE_FAILED;
     }
-    count_use(engine);
+    if (!is_client(engine))
+        count_use(engine);
     return ENGINE_DONE;
 }
 
@@ -341,6 +377,8 @@ static void describe_parties(const struct engine *engine, struct engine_outcome 
     const X509 *client = SSL_get0_peer_certificate(engine->ssl);
 
     outcome->resumed = SSL_session_reused(engine->ssl) == 1;
+    if (is_client(engine))
+        return;
     outcome->certificate = outcome->resumed ? tickets_certificate(SSL_get_session(engine->ssl))
                                             : handshake_certificate(&engine->shared, engine->ssl);
     if (client != NULL)
@@ -404,6 +442,11 @@ const struct config_route *engine_route(const struct engine *engine)
 bool engine_is_rejected(const struct engine *engine)
 {
     return engine->shared.is_rejected;
+}
+
+bool engine_is_untrusted(const struct engine *engine)
+{
+    return engine->shared.is_untrusted;
 }
 
 const char *engine_failure(const struct engine *engine)

@@ -29,6 +29,9 @@ struct handshake {
     const struct config_route *route; // NULL: what is the listener's own
     char sni[ENGINE_SNI_MAX];
     char failure[FAILURE_MAX]; // "": left to OpenSSL's words
+    // Of a client's:
+    const char *name;  // whom the server must be; NULL: anybody
+    bool is_untrusted; // the server's certificate is why it failed
 };
 
 // The certificate that OpenSSL picked of those that it was given. NULL, and 0: none, or not yet.

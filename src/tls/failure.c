@@ -74,6 +74,28 @@ static const char *reason_text(const struct failure_facts *facts, int reason)
     }
 }
 
+// The same of a server.
+static const char *server_reason_text(int reason)
+{
+    switch (reason) {
+    case SSL_R_WRONG_VERSION_NUMBER:
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_PACKET_LENGTH_TOO_LONG:
+    case SSL_R_RECORD_LENGTH_MISMATCH:
+        return "server does not speak TLS";
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_UNKNOWN_PROTOCOL:
+    case SSL_R_VERSION_TOO_LOW:
+    case SSL_R_VERSION_TOO_HIGH:
+    case SSL_R_NO_PROTOCOLS_AVAILABLE:
+        return "no protocol version in common";
+    case SSL_R_EXCESSIVE_MESSAGE_SIZE:
+        return "handshake message too large";
+    default:
+        return NULL;
+    }
+}
+
 // The first error of libssl, which names the cause; without one the first of any kind. 0 when there is none.
 static unsigned long queue_cause(void)
 {
@@ -100,15 +122,20 @@ void failure_describe(const struct failure_facts *facts, char *text, size_t size
     unsigned long cause = queue_cause();
     bool is_ssl = cause != 0 && ERR_GET_LIB(cause) == ERR_LIB_SSL;
     int reason = ERR_GET_REASON(cause);
-    const char *words = is_ssl ? reason_text(facts, reason) : NULL;
+    const char *who = facts->is_by_server ? "server" : "client";
+    const char *words = !is_ssl               ? NULL
+                        : facts->is_by_server ? server_reason_text(reason)
+                                              : reason_text(facts, reason);
 
     if (words != NULL)
         snprintf(text, size, "%s", words);
     else if (is_ssl && reason > SSL_AD_REASON_OFFSET) // an alert of that number came
-        snprintf(text, size, "client sent alert %s",
+        snprintf(text, size, "%s sent alert %s", who,
                  record_alert_name((enum record_alert)(reason - SSL_AD_REASON_OFFSET)));
     else if (cause != 0)
         copy_lower(text, size, ERR_reason_error_string(cause));
+    else if (facts->is_closed)
+        snprintf(text, size, "%s sent alert close_notify", who);
     else // nothing else fails without leaving an error
-        snprintf(text, size, "%s", facts->is_closed ? "client sent alert close_notify" : "out of memory");
+        snprintf(text, size, "out of memory");
 }

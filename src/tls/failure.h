@@ -12,7 +12,8 @@ struct failure_facts {
     uint16_t version_min;     // ours
     bool is_hello_read;       // a ClientHello was parsed
     const uint8_t *start;     // the first RECORD_HEADER_SIZE bytes that came, if nothing else was read
-    bool is_closed;           // the client sent close_notify
+    bool is_closed;           // the peer sent close_notify
+    bool is_by_server;        // the peer is a server: what is said of clients above is of no use
 };
 
 // Writes why into text[size], from the facts and the error queue of this thread, which is empty afterwards.

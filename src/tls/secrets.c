@@ -44,6 +44,12 @@ static size_t hex_decode(const char *text, uint8_t *bytes, size_t size)
     return count;
 }
 
+// What the client writes, the server reads.
+static struct secrets_direction *direction_of(struct secrets *secrets, bool is_clients)
+{
+    return &secrets->directions[is_clients == secrets->is_client ? RECORD_TRANSMIT : RECORD_RECEIVE];
+}
+
 void secrets_watch(void *argument, enum provider_secret which, const uint8_t *secret, size_t size)
 {
     struct secrets *secrets = argument;
@@ -54,8 +60,7 @@ void secrets_watch(void *argument, enum provider_secret which, const uint8_t *se
         memcpy(secrets->block, secret, secrets->block_size);
         return;
     }
-    direction =
-        &secrets->directions[which == PROVIDER_CLIENT_TRAFFIC ? RECORD_RECEIVE : RECORD_TRANSMIT];
+    direction = direction_of(secrets, which == PROVIDER_CLIENT_TRAFFIC);
     if (size > sizeof(direction->traffic))
         return; // of no suite that we negotiate; secrets_keys() will miss it
     memcpy(direction->traffic, secret, size);
@@ -70,9 +75,9 @@ void secrets_keylog(struct secrets *secrets, const char *line)
     const char *secret = strrchr(line, ' ');
 
     if (strncmp(line, "CLIENT_TRAFFIC_SECRET_0 ", 24) == 0)
-        direction = &secrets->directions[RECORD_RECEIVE];
+        direction = direction_of(secrets, true);
     else if (strncmp(line, "SERVER_TRAFFIC_SECRET_0 ", 24) == 0)
-        direction = &secrets->directions[RECORD_TRANSMIT];
+        direction = direction_of(secrets, false);
     else
         return;
     direction->traffic_size = (uint8_t)hex_decode(secret + 1, direction->traffic, sizeof(direction->traffic));
@@ -162,10 +167,13 @@ static int keys_tls12(const struct secrets *secrets, const SSL *ssl, EVP_KDF *pr
     else
         result = key_block(ssl, prf, digest, block, size);
     if (result == 0) {
-        memcpy(receive->key, block, key_size);
-        memcpy(transmit->key, block + key_size, key_size);
-        memcpy(receive->iv, ivs, iv_size);
-        memcpy(transmit->iv, ivs + iv_size, iv_size);
+        struct record_keys *client = secrets->is_client ? transmit : receive;
+        struct record_keys *server = secrets->is_client ? receive : transmit;
+
+        memcpy(client->key, block, key_size);
+        memcpy(server->key, block + key_size, key_size);
+        memcpy(client->iv, ivs, iv_size);
+        memcpy(server->iv, ivs + iv_size, iv_size);
     }
     secret_wipe(block, sizeof(block));
     return result;

@@ -3,6 +3,7 @@
 // keys have protected. From these come the record layer's keys.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,7 +22,8 @@ struct secrets_direction {
 };
 
 struct secrets {
-    struct secrets_direction directions[2]; // by enum record_direction, as the server sees it
+    bool is_client;                         // which side we are, set before the handshake begins
+    struct secrets_direction directions[2]; // by enum record_direction, as we see it
     uint8_t block[SECRETS_BLOCK_MAX];       // TLS 1.2: the key block
     size_t block_size;                      // 0: not seen
     uint8_t nonce_sent[8];                  // TLS 1.2 with GCM: the explicit nonce of our Finished

@@ -27,11 +27,17 @@ struct reading {
 
 // ---- authorities ----
 
-static void warn_of_ca(const struct named_file *file, X509 *ca)
+// A server's own certificate may stand among the authorities: then it is trusted as it is.
+static void warn_of_ca(const struct named_file *file, X509 *ca, bool is_for_servers)
 {
     char *name = names_print(X509_get_subject_name(ca));
 
-    if (X509_check_ca(ca) == 0)
+    if (is_for_servers && X509_cmp_current_time(X509_get0_notAfter(ca)) < 0)
+        file_warn(file, "%s in %s has expired, so its servers are refused; renew or remove it", name,
+                  file->path);
+    else if (is_for_servers)
+        ;
+    else if (X509_check_ca(ca) == 0)
         file_warn(file,
                   "%s in %s is not the certificate of an authority, so no client is trusted by it; remove it",
                   name, file->path);
@@ -42,7 +48,7 @@ static void warn_of_ca(const struct named_file *file, X509 *ca)
     ERR_clear_error();
 }
 
-static int read_cas(struct reading *reading, const struct named_file *file)
+static int read_cas(struct reading *reading, const struct named_file *file, bool is_for_servers)
 {
     struct content content;
     int result = content_read(file, &content);
@@ -55,10 +61,10 @@ static int read_cas(struct reading *reading, const struct named_file *file)
     if (result < 0)
         return result;
     for (int i = 0; i < sk_X509_num(reading->cas); i++) {
-        warn_of_ca(file, sk_X509_value(reading->cas, i));
+        warn_of_ca(file, sk_X509_value(reading->cas, i), is_for_servers);
         authorities += X509_check_ca(sk_X509_value(reading->cas, i)) != 0;
     }
-    if (authorities == 0) {
+    if (authorities == 0 && !is_for_servers) {
         file_complain(file, "%s holds no authority's certificate (basic constraints CA:TRUE); %s", file->path,
                       file->cure);
         return -EINVAL;
@@ -325,8 +331,12 @@ int loader_trust(struct loader *loader, const struct config_client_trust *source
         .report = report,
         .where = source->ca_where,
         .path = source->ca,
-        .what = "bundle of client authorities",
-        .cure = "give a PEM file with the certificates of the authorities that issue client certificates",
+        .what = source->is_for_servers ? "bundle of authorities" : "bundle of client authorities",
+        .cure =
+            source->is_for_servers
+                ? "give a PEM file with the certificates of the authorities that issued the servers' "
+                  "certificates"
+                : "give a PEM file with the certificates of the authorities that issue client certificates",
     };
     struct reading reading = {
         .loader = loader,
@@ -338,7 +348,7 @@ int loader_trust(struct loader *loader, const struct config_client_trust *source
 
     if (reading.cas == NULL || reading.crls == NULL)
         abort();
-    result = read_cas(&reading, &ca_file);
+    result = read_cas(&reading, &ca_file, source->is_for_servers);
     // Without authorities every list would look like nobody's.
     if (result == 0)
         result = read_crls(&reading, source, report);

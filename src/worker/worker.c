@@ -26,6 +26,7 @@ struct worker {
     struct buffer_pool *pool;
     struct ring *ring;
     struct tls_context **contexts;
+    struct tls_context **client_contexts; // by upstream; NULL: it has no `tls`
     struct proxy *proxy;
     struct channel channel;
     struct channel_owner channel_owner;
@@ -182,6 +183,25 @@ static bool is_transparent(const struct config *config)
     return false;
 }
 
+static int make_client_contexts(struct worker *worker)
+{
+    const struct config *config = worker->setup->config;
+
+    worker->client_contexts = calloc(config->upstream_count + 1, sizeof(struct tls_context *));
+    if (!worker->client_contexts)
+        return -ENOMEM;
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        int error = config->upstreams[i].tls.is_on
+                        ? tls_context_create_client(config, i, worker->setup->tls_upstreams,
+                                                    &worker->client_contexts[i])
+                        : 0;
+
+        if (error < 0)
+            return error;
+    }
+    return 0;
+}
+
 static int worker_init(struct worker *worker)
 {
     const struct worker_setup *setup = worker->setup;
@@ -215,12 +235,15 @@ static int worker_init(struct worker *worker)
         return error;
     }
     error = make_contexts(worker);
+    if (error == 0)
+        error = make_client_contexts(worker);
     if (error < 0)
         return error; // said by tls_context_create()
     proxy_setup = (struct proxy_setup){
         .config = config,
         .probe = setup->probe,
         .contexts = worker->contexts,
+        .client_contexts = worker->client_contexts,
         .material = setup->material,
         .listeners = setup->listeners,
         .acme = setup->acme,
@@ -273,6 +296,9 @@ static void worker_finish(struct worker *worker)
     for (size_t i = 0; worker->contexts && i < worker->setup->config->listener_count; i++)
         tls_context_destroy(worker->contexts[i]);
     free(worker->contexts);
+    for (size_t i = 0; worker->client_contexts && i < worker->setup->config->upstream_count; i++)
+        tls_context_destroy(worker->client_contexts[i]);
+    free(worker->client_contexts);
     ring_destroy(worker->ring);
     buffer_pool_destroy(worker->pool);
     record_finish();

@@ -193,8 +193,7 @@ static const struct bad bad_together[] = {
      "c:12:41: `certificates` is empty; it needs at least one entry\n"
      "c:16:23: `address` `127.0.0.1`: the port is missing; write HOST:PORT or unix:/path\n"
      "c:16:37: an entry of `servers` must be a mapping with address, not a single value\n"
-     "c:16:49: `weight` cannot be `x`; write a number from 0 to 256\n"
-     "c:17:3: `tls` is not supported by this version of ringbolt; remove it\n"},
+     "c:16:49: `weight` cannot be `x`; write a number from 0 to 256\n"},
     {"an upstream whose name is wrong may be the one that is meant",
      WEB "upstreams: [{nam: app, servers: [{address: \"127.0.0.1:80\"}]}]\n",
      "c:2:14: unknown key `nam`; did you mean `name`?\n"},
@@ -212,7 +211,6 @@ struct reserved {
 
 static const struct reserved reserved_keys[] = {
     {"http", BOTH "admin: {", "}"},
-    {"tls", IN_UPSTREAM, "}]"},
 };
 
 static void test_reserved_keys(void **state)
