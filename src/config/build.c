@@ -296,9 +296,10 @@ static void build_listener(struct builder *builder, size_t index, const struct n
                    (struct number_range){0, CONNECTIONS_MAX, NULL}, &listener->connections);
     build_listener_tcp(builder, &raw->tcp, node_get(node, "tcp"), listener);
     build_redirect(builder, raw, node, listener);
-    if (!listener->redirect.is_on)
+    if (!listener->redirect.is_on) {
         build_routes(builder, raw, node, listener);
-    build_plain(builder, node, listener);
+        build_plain(builder, node, listener);
+    }
     build_tls(builder, &raw->tls, node_get(node, "tls"), !listener->never_terminates, &listener->tls);
     build_proxy_from(builder, raw, node, listener);
 }

@@ -16,6 +16,17 @@
 #define ADMIN_SOCKET   "/run/ringbolt/admin.sock"
 #define FILE_BYTES_MAX ((size_t)16 << 20)
 
+// A port-80 companion alone, as before there is a first certificate, has nowhere to send anybody.
+static const struct schema *choose_schema(const struct document *document)
+{
+    const struct node *listeners = node_get(document->root, "listeners");
+    size_t redirects = 0;
+
+    for (size_t i = 0; listeners != NULL && listeners->kind == NODE_LIST && i < listeners->count; i++)
+        redirects += node_get(listeners->items[i], "redirect") != NULL;
+    return redirects > 0 && redirects == listeners->count ? &schema_config_alone : &schema_config;
+}
+
 // `tls: off` of a listener stands where the schema wants a mapping. It becomes an empty one that says so.
 static void take_off(struct document *document)
 {
@@ -34,17 +45,6 @@ static void take_off(struct document *document)
             pair->value->is_off = true;
         }
     }
-}
-
-// A port-80 companion alone, as before there is a first certificate, has nowhere to send anybody.
-static const struct schema *choose_schema(const struct document *document)
-{
-    const struct node *listeners = node_get(document->root, "listeners");
-    size_t redirects = 0;
-
-    for (size_t i = 0; listeners != NULL && listeners->kind == NODE_LIST && i < listeners->count; i++)
-        redirects += node_get(listeners->items[i], "redirect") != NULL;
-    return redirects > 0 && redirects == listeners->count ? &schema_config_alone : &schema_config;
 }
 
 // input->root and input->raw are set here.

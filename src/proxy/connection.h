@@ -110,13 +110,13 @@ struct connection {
     uint64_t active_ns;  // the last time that a byte moved
     uint64_t retired_ns; // when it ends because its certificate is retired; 0: that isn't so
     struct connection_names names;
+    // ANSWER only
+    struct redirect *redirect; // a request, or its answer; NULL: between them
+    unsigned requests;         // answered, or about to be
     const char *server_version; // NULL: no TLS towards the server, or not yet
     const char *server_suite;
     struct engine *server_engine;   // SHAKE only
     struct buffer *server_leftover; // bytes behind the handshake with the server
-    // ANSWER only
-    struct redirect *redirect; // a request, or its answer; NULL: between them
-    unsigned requests;         // answered, or about to be
     // HELLO and DIAL only
     struct peek *peek;     // before there is an engine, while the ClientHello comes; NULL: not needed
     struct engine *engine; // NULL also of one that is passed through

@@ -174,11 +174,20 @@ static int make_contexts(struct worker *worker)
     return 0;
 }
 
+static bool is_transparent(const struct config *config)
+{
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        if (config->upstreams[i].tcp.is_transparent)
+            return true;
+    }
+    return false;
+}
+
 static int make_client_contexts(struct worker *worker)
 {
     const struct config *config = worker->setup->config;
 
-    worker->client_contexts = calloc(config->upstream_count, sizeof(struct tls_context *));
+    worker->client_contexts = calloc(config->upstream_count + 1, sizeof(struct tls_context *));
     if (!worker->client_contexts)
         return -ENOMEM;
     for (size_t i = 0; i < config->upstream_count; i++) {
@@ -191,15 +200,6 @@ static int make_client_contexts(struct worker *worker)
             return error;
     }
     return 0;
-}
-
-static bool is_transparent(const struct config *config)
-{
-    for (size_t i = 0; i < config->upstream_count; i++) {
-        if (config->upstreams[i].tcp.is_transparent)
-            return true;
-    }
-    return false;
 }
 
 static int worker_init(struct worker *worker)

@@ -120,7 +120,8 @@ static void check_routes(const struct config *config, const struct config_listen
             REQUIRE(order < 0 || (order == 0 && name[-1].route < name->route));
         }
     }
-    REQUIRE(has_passthrough == listener->has_passthrough && (terminates && !listener->is_plain) == !listener->never_terminates);
+    REQUIRE(has_passthrough == listener->has_passthrough &&
+            (terminates && !listener->is_plain) == !listener->never_terminates);
     REQUIRE(terminates || listener->route_count > 0 || listener->redirect.is_on);
     REQUIRE(!listener->redirect.is_on || (!terminates && listener->route_count == 0));
     REQUIRE(listener->redirect.port >= 1 && listener->redirect.port <= 65535);
