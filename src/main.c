@@ -143,6 +143,7 @@ int main(int argc, char **argv)
     case CLI_RELOAD:
     case CLI_DRAIN:
     case CLI_STOP:
+    case CLI_SERVER:
     case CLI_CERTIFICATES:
         status = cli_call(&options);
         break;

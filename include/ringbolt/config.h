@@ -101,6 +101,7 @@ struct config_tls {
 struct config_tcp {
     unsigned keepalive_s;   // it is asked after so long without a byte, and lost after twice that; 0, or 1 to 32,767
     unsigned user_timeout_ms; // it is lost when what was sent isn't acknowledged for so long; 0, or 1 ms to 24 h
+    bool is_transparent; // of upstreams: servers see the client's address (IP_TRANSPARENT); default false
 };
 
 #define CONFIG_NO_UPSTREAM SIZE_MAX
@@ -174,6 +175,24 @@ struct config_listener {
 
 struct config_server {
     struct config_address address; // a host name has become one server for each of its addresses
+    unsigned weight;               // 0 to 256, default 1; 0: takes no connections
+    bool is_backup;                // default false; true: takes some only when no other server can
+    unsigned max_connections;      // at once, all workers together; 0 (default): no limit
+};
+
+enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS, CONFIG_SOURCE_HASH };
+
+enum config_check { CONFIG_CHECK_OFF, CONFIG_CHECK_TCP };
+
+struct config_health {
+    unsigned max_fails;       // failed connects in a row that take a server out; default 3, 0: never
+    uint64_t fail_timeout_ns; // from then until one connection tries it again; default 10 s. Not with checks
+    enum config_check check;  // default off; else the master connects to each server, and what it finds counts
+    uint64_t interval_ns;     // from one check to the next; at least 100 ms, default 2 s
+    uint64_t timeout_ns;      // for a check; default 2 s
+    unsigned rise;            // good checks in a row that bring a server back; 1 or more, default 2
+    unsigned fall;            // failed checks in a row that take it out; 1 or more, default 3
+    uint64_t slow_start_ns;   // after coming back, until a server has its whole weight; default 0
 };
 
 enum config_proxy_out { CONFIG_PROXY_OUT_OFF, CONFIG_PROXY_OUT_V1, CONFIG_PROXY_OUT_V2 };
@@ -199,9 +218,15 @@ struct config_proxy_to {
 
 struct config_upstream {
     char *name;
+    enum config_balance balance; // default CONFIG_ROUND_ROBIN
+    struct config_health health;
+    struct {
+        unsigned size;       // connections that may wait for a server that is full, all workers together; default 0
+        uint64_t timeout_ns; // default 5 s
+    } queue;
     struct config_proxy_to proxy;
     struct config_server *servers;
-    size_t server_count; // 1 or more
+    size_t server_count; // 1 or more, of which at least one has a weight
     struct config_tcp tcp;
     struct config_where where;
 };

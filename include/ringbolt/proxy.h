@@ -11,6 +11,7 @@
 #include "ringbolt/config.h"
 #include "ringbolt/record.h"
 #include "ringbolt/ring.h"
+#include "ringbolt/servers.h"
 #include "ringbolt/timer.h"
 #include "ringbolt/tls.h"
 
@@ -26,8 +27,8 @@ struct proxy_setup {
     struct ring *ring;
     struct buffer_pool *pool;
     struct admission *admission;
-    unsigned worker; // which part of it is ours
-    unsigned seed; // where round robin begins: differs between workers
+    struct servers *servers; // shared with the other workers
+    unsigned worker;         // which part of both is ours
     // Told and asked by the proxy; `connections_elsewhere` gives what the other workers hold now, for limits.connections.
     void *owner;
     unsigned (*connections_elsewhere)(void *owner);

@@ -15,6 +15,9 @@ int socket_accept(int fd);
 void socket_prepare(int fd);
 // Keepalive and user timeout, tcp(7); 0: the kernel's own. 0 or -errno.
 int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms);
+// Connections from this socket come from the client's address, with a port of its own (ip(7), IP_TRANSPARENT): needs CAP_NET_RAW and
+// routes that bring the answers back. 0 or -errno; -EAFNOSUPPORT when the client's address is of another family than the socket.
+int socket_come_from(int fd, int family, const struct sockaddr_storage *client);
 // shutdown(SHUT_WR). 0 or -errno.
 int socket_shutdown(int fd);
 // Bytes that were sent and that the peer has not acknowledged (SIOCOUTQ); 0 when that can't be told.

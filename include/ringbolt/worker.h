@@ -10,6 +10,7 @@
 #include "ringbolt/admission.h"
 #include "ringbolt/config.h"
 #include "ringbolt/record.h"
+#include "ringbolt/servers.h"
 #include "ringbolt/tls.h"
 
 // What goes over the channel, a SOCK_SEQPACKET pair: one structure a message. End of file on it: the other side is gone; a worker
@@ -55,6 +56,7 @@ struct worker_setup {
         *listeners; // config->listener_count listening sockets, this worker's own of each SO_REUSEPORT group
     int channel;
     struct worker_counters *counters; // config->workers of them
+    struct servers *servers;          // shared likewise
     struct admission *admission;      // shared by all workers
     uid_t uid;                        // whom to become; (uid_t)-1: stay who we are
     gid_t gid;

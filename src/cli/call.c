@@ -16,6 +16,8 @@ static const char *command_name(enum cli_command command)
         return "drain";
     case CLI_STOP:
         return "stop";
+    case CLI_SERVER:
+        return "server";
     default:
         return "certificates";
     }
@@ -42,6 +44,10 @@ static json_t *make_request(const struct cli_options *options)
         (void)json_object_set_new(request, "force", json_true());
     if (options->certificate)
         (void)json_object_set_new(request, "certificate", json_string(options->certificate));
+    if (options->server) {
+        (void)json_object_set_new(request, "server", json_string(options->server));
+        (void)json_object_set_new(request, "state", json_string(options->server_state));
+    }
     if (options->has_timeout)
         (void)json_object_set_new(request, "timeout_ms", json_integer((json_int_t)options->timeout_ms));
     return request;
@@ -56,6 +62,11 @@ static enum cli_status ask(const struct cli_options *options, const char *path, 
 
     if (options->certificate && !json_object_get(request, "certificate")) {
         fprintf(stderr, "ringbolt: --certificate: that is no text in UTF-8\n");
+        json_decref(request);
+        return CLI_USAGE;
+    }
+    if (options->server && !json_object_get(request, "server")) {
+        fprintf(stderr, "ringbolt: server: that is no name in UTF-8\n");
         json_decref(request);
         return CLI_USAGE;
     }
@@ -175,6 +186,9 @@ static void print_answer(const struct cli_options *options, const json_t *answer
         break;
     case CLI_STOP:
         printf("stopping: %" JSON_INTEGER_FORMAT " connections are cut\n", number(answer, "connections"));
+        break;
+    case CLI_SERVER:
+        cli_print_servers(answer);
         break;
     default:
         cli_print_certificates(answer);

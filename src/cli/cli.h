@@ -24,6 +24,7 @@ enum cli_command {
     CLI_RELOAD, // and the following: to the running master, by its admin socket
     CLI_DRAIN,
     CLI_STOP,
+    CLI_SERVER,
     CLI_CERTIFICATES,
     CLI_VERSION,
     CLI_HELP,
@@ -48,6 +49,8 @@ struct cli_options {
     const char *certificate; // drain; NULL: everything
     bool has_timeout;
     uint64_t timeout_ms;
+    const char *server;       // server; NULL: all are listed
+    const char *server_state; // that it is to have
 };
 
 // CLI_OK and *ret, or CLI_USAGE: what is wrong was written to standard error.
@@ -65,6 +68,8 @@ void cli_print_probe(bool json);
 enum cli_status cli_call(const struct cli_options *options);
 // The answer to `certificates`, as a table.
 void cli_print_certificates(const json_t *answer);
+// The answer to `server`: the table, or a sentence.
+void cli_print_servers(const json_t *answer);
 // Text from elsewhere, with what could play tricks on a terminal as `?`.
 void cli_print_text(FILE *to, const char *text);
 

@@ -23,6 +23,8 @@ static const char general[] =
     "  ringbolt drain --certificate NAME         end connections under certificates that were replaced\n"
     "  ringbolt stop                             end at once\n"
     "  ringbolt certificates [--json]            what is served, until when, from which file\n"
+    "  ringbolt server [--json]                  the servers behind it: state, health, connections\n"
+    "  ringbolt server NAME drain|ready|down     no new connections to one of them, or again\n"
     "\n"
     "  ringbolt pki COMMAND …                    a certificate authority for tests and private networks\n"
     "  ringbolt --version\n"
@@ -116,6 +118,22 @@ static const char stop[] = "Usage: ringbolt stop [-s PATH | -c FILE] [--json]\n"
                            "The running ringbolt cuts every connection and ends.\n"
                            "\n" WHERE;
 
+static const char server[] =
+    "Usage:\n"
+    "  ringbolt server [-s PATH | -c FILE] [--json]\n"
+    "  ringbolt server NAME drain|ready|down [-s PATH | -c FILE] [--json]\n"
+    "\n"
+    "Prints the servers of the running ringbolt: their state by command, their health, connections that live, "
+    "connects\n"
+    "that succeeded and failed. With a name it sets the state of that server, for all workers at once:\n"
+    "\n"
+    "  drain              no new connections, those that live go on\n"
+    "  down               the same, and nobody asks how it is\n"
+    "  ready              connections are welcome again\n"
+    "\n"
+    "NAME is UPSTREAM/ADDRESS as the list shows them, or the address alone where it is in one upstream.\n"
+    "\n" WHERE;
+
 static const char certificates[] = "Usage: ringbolt certificates [-s PATH | -c FILE] [--json]\n"
                                    "\n"
                                    "Prints every certificate that the running ringbolt serves: names, "
@@ -138,6 +156,7 @@ void cli_print_help(const char *topic)
                  {"reload", reload},
                  {"drain", drain},
                  {"stop", stop},
+                 {"server", server},
                  {"certificates", certificates}};
     const char *text = general;
 

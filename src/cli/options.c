@@ -91,6 +91,7 @@ static const struct {
     {"reload", CLI_RELOAD, ":s:c:h", reload_options},
     {"drain", CLI_DRAIN, ":s:c:h", drain_options},
     {"stop", CLI_STOP, ":s:c:h", call_options},
+    {"server", CLI_SERVER, ":s:c:h", call_options},
     {"certificates", CLI_CERTIFICATES, ":s:c:h", call_options},
 };
 
@@ -245,6 +246,22 @@ static enum cli_status check_call(const char *name, struct cli_options *options)
     return CLI_OK;
 }
 
+// `server` lists all, or takes a name and a state.
+static enum cli_status take_server(int count, char **words, struct cli_options *options)
+{
+    if (count == 0)
+        return CLI_OK;
+    if (count == 1)
+        return wrong("server", "%s: what is it to be: ready, drain or down", words[0]);
+    if (count > 2)
+        return wrong("server", "one server at a time, there is no use for `%s`", words[2]);
+    if (strcmp(words[1], "ready") != 0 && strcmp(words[1], "drain") != 0 && strcmp(words[1], "down") != 0)
+        return wrong("server", "a server can be ready, drain or down, not `%s`", words[1]);
+    options->server = words[0];
+    options->server_state = words[1];
+    return CLI_OK;
+}
+
 static enum cli_status parse_command(size_t index, int argc, char **argv, struct cli_options *options)
 {
     const char *name = commands[index].name;
@@ -259,6 +276,10 @@ static enum cli_status parse_command(size_t index, int argc, char **argv, struct
         status = take(name, option, argv, options);
     if (status != CLI_OK || options->command == CLI_HELP)
         return status;
+    if (options->command == CLI_SERVER) {
+        status = take_server(argc - optind, argv + optind, options);
+        return status == CLI_OK ? check_call(name, options) : status;
+    }
     if (optind < argc)
         return wrong(name, "%s takes no `%s`", name, argv[optind]);
     if (options->command == CLI_RUN)

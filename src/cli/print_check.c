@@ -90,6 +90,27 @@ static void print_listener(const struct config *config, const struct config_list
         print_route(config, listener, i);
 }
 
+static void print_upstream(const struct config_upstream *upstream)
+{
+    static const char *const balances[] = {[CONFIG_ROUND_ROBIN] = "round_robin",
+                                           [CONFIG_LEAST_CONNECTIONS] = "least_connections",
+                                           [CONFIG_SOURCE_HASH] = "source_hash"};
+
+    printf("  upstream %s:", upstream->name);
+    for (size_t i = 0; i < upstream->server_count; i++) {
+        const struct config_server *server = &upstream->servers[i];
+
+        printf("%s %s", i > 0 ? "," : "", server->address.text);
+        if (server->weight != 1)
+            printf(" weight %u", server->weight);
+        if (server->is_backup)
+            printf(" backup");
+        if (server->max_connections > 0)
+            printf(" at most %u connections", server->max_connections);
+    }
+    printf("; %s\n", balances[upstream->balance]);
+}
+
 static double seconds(uint64_t ns)
 {
     return (double)ns / (double)CLOCK_NS_PER_S;
@@ -110,14 +131,8 @@ void cli_print_check(const char *file, const struct config *config)
     printf("%s: ok\n", file);
     for (size_t i = 0; i < config->listener_count; i++)
         print_listener(config, &config->listeners[i]);
-    for (size_t i = 0; i < config->upstream_count; i++) {
-        const struct config_upstream *upstream = &config->upstreams[i];
-
-        printf("  upstream %s:", upstream->name);
-        for (size_t j = 0; j < upstream->server_count; j++)
-            printf(" %s", upstream->servers[j].address.text);
-        printf("\n");
-    }
+    for (size_t i = 0; i < config->upstream_count; i++)
+        print_upstream(&config->upstreams[i]);
     printf(
         "  %u worker%s, at most %u connections, kernel TLS transmit %s, receive %s, shutdown timeout %g s\n",
         config->workers, config->workers == 1 ? "" : "s", config->limits.connections,

@@ -5,13 +5,23 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ringbolt/clock.h"
 #include "src/config/builder.h"
 #include "src/config/memory.h"
 
-#define NAMES_SHOWN 8
+#define NAMES_SHOWN     8
+#define WEIGHT_MAX      256
+#define CONNECTIONS_MAX 10000000
+#define FAILS_MAX       1000
+#define QUEUE_MAX       1000000
 
-static void add_server(struct config_upstream *upstream, const struct config_address *address,
-                       const char *text)
+static const struct time_range any_time = {"0s", "365d"};
+static const struct time_range some_time = {"1ms", "365d"};
+static const struct time_range check_time = {"100ms", "365d"}; // the master has other things to do too
+
+// `like` holds everything but the address.
+static void add_server(struct config_upstream *upstream, const struct config_server *like,
+                       const struct config_address *address, const char *text)
 {
     struct config_server *server;
 
@@ -21,7 +31,8 @@ static void add_server(struct config_upstream *upstream, const struct config_add
     }
     upstream->servers = memory_grow(upstream->servers, upstream->server_count, sizeof(*server));
     server = &upstream->servers[upstream->server_count++];
-    *server = (struct config_server){.address = *address};
+    *server = *like;
+    server->address = *address;
     server->address.text = memory_copy(text);
 }
 
@@ -32,7 +43,8 @@ static void report_address(struct builder *builder, const struct node *node, con
 }
 
 static void add_named(struct builder *builder, struct config_upstream *upstream,
-                      const struct address_parts *parts, const char *text, const struct node *node)
+                      const struct config_server *like, const struct address_parts *parts, const char *text,
+                      const struct node *node)
 {
     struct config_address found[ADDRESS_EACH_MAX];
     size_t count = 0;
@@ -48,12 +60,12 @@ static void add_named(struct builder *builder, struct config_upstream *upstream,
         char number[ADDRESS_TEXT_SIZE];
         address_set_port(&found[i], parts->port);
         address_text(&found[i], number);
-        add_server(upstream, &found[i], number);
+        add_server(upstream, like, &found[i], number);
     }
 }
 
-static void build_server(struct builder *builder, struct config_upstream *upstream, const char *text,
-                         const struct node *node)
+static void build_server_address(struct builder *builder, struct config_upstream *upstream,
+                                 const struct config_server *like, const char *text, const struct node *node)
 {
     const char *name = builder->input->server_name;
     struct config_address address = {.text = NULL};
@@ -77,11 +89,25 @@ static void build_server(struct builder *builder, struct config_upstream *upstre
     }
     result = address_resolve(&parts, false, builder->input->directory, &address, &why);
     if (result == -ENOENT)
-        add_named(builder, upstream, &parts, text, node);
+        add_named(builder, upstream, like, &parts, text, node);
     else if (result < 0)
         report_address(builder, node, name, text, why);
     else
-        add_server(upstream, &address, text);
+        add_server(upstream, like, &address, text);
+}
+
+// One entry; a name with several addresses makes as many servers, all alike.
+static void build_server(struct builder *builder, struct config_upstream *upstream,
+                         const struct raw_server *raw, const struct node *node)
+{
+    struct config_server like = {.weight = 1};
+
+    builder_number(builder, node, "weight", raw->weight, (struct number_range){0, WEIGHT_MAX, NULL},
+                   &like.weight);
+    builder_number(builder, node, "max_connections", raw->max_connections,
+                   (struct number_range){0, CONNECTIONS_MAX, NULL}, &like.max_connections);
+    like.is_backup = raw->backup != NULL && *raw->backup != 0;
+    build_server_address(builder, upstream, &like, raw->address, node_get(node, "address"));
 }
 
 static void check_upstream_name(struct builder *builder, const char *text, const struct node *node)
@@ -119,6 +145,59 @@ static bool is_repeated(struct builder *builder, const struct raw_upstream *raw,
     return false;
 }
 
+static void build_health(struct builder *builder, const struct raw_health *raw, const struct node *node,
+                         struct config_health *health)
+{
+    *health = (struct config_health){.max_fails = 3,
+                                     .fail_timeout_ns = 10 * CLOCK_NS_PER_S,
+                                     .interval_ns = 2 * CLOCK_NS_PER_S,
+                                     .timeout_ns = 2 * CLOCK_NS_PER_S,
+                                     .rise = 2,
+                                     .fall = 3};
+    builder_number(builder, node, "max_fails", raw->max_fails, (struct number_range){0, FAILS_MAX, NULL},
+                   &health->max_fails);
+    builder_time(builder, node, "fail_timeout", raw->fail_timeout, some_time, &health->fail_timeout_ns);
+    if (raw->check != NULL)
+        health->check = *raw->check;
+    builder_time(builder, node, "interval", raw->interval, check_time, &health->interval_ns);
+    builder_time(builder, node, "timeout", raw->timeout, some_time, &health->timeout_ns);
+    builder_number(builder, node, "rise", raw->rise, (struct number_range){1, FAILS_MAX, NULL},
+                   &health->rise);
+    builder_number(builder, node, "fall", raw->fall, (struct number_range){1, FAILS_MAX, NULL},
+                   &health->fall);
+    builder_time(builder, node, "slow_start", raw->slow_start, any_time, &health->slow_start_ns);
+}
+
+static void build_queue(struct builder *builder, const struct raw_queue *raw, const struct node *node,
+                        struct config_upstream *upstream)
+{
+    unsigned most = 0;
+
+    upstream->queue.timeout_ns = 5 * CLOCK_NS_PER_S;
+    builder_number(builder, node, "size", raw->size, (struct number_range){0, QUEUE_MAX, NULL},
+                   &upstream->queue.size);
+    builder_time(builder, node, "timeout", raw->timeout, some_time, &upstream->queue.timeout_ns);
+    for (size_t i = 0; i < upstream->server_count; i++)
+        most = upstream->servers[i].max_connections > most ? upstream->servers[i].max_connections : most;
+    if (upstream->queue.size > 0 && most == 0 && upstream->server_count > 0)
+        report_warn(builder->report, node_where(node),
+                    "`queue` does nothing where no server has `max_connections`; give them one");
+}
+
+static void check_weights(struct builder *builder, const struct config_upstream *upstream,
+                          const struct node *node)
+{
+    for (size_t i = 0; i < upstream->server_count; i++) {
+        if (upstream->servers[i].weight > 0)
+            return;
+    }
+    if (upstream->server_count > 0)
+        report_add(
+            builder->report, node_where(node),
+            "every server has `weight` 0, so none would take a connection; give one a weight from 1 to %d",
+            WEIGHT_MAX);
+}
+
 static void build_upstream(struct builder *builder, const struct raw_upstream *raw, const struct node *node)
 {
     struct config *config = builder->config;
@@ -129,13 +208,18 @@ static void build_upstream(struct builder *builder, const struct raw_upstream *r
     upstream->where = node_where(node);
     upstream->name = memory_copy(raw->name);
     config->upstream_count++;
+    if (raw->balance != NULL)
+        upstream->balance = *raw->balance;
     builder_tcp(builder, node_get(node, "tcp"), raw->tcp.keepalive, raw->tcp.user_timeout, &upstream->tcp);
+    upstream->tcp.is_transparent = raw->tcp.transparent != NULL && *raw->tcp.transparent != 0;
     build_proxy_to(builder, raw, node, &upstream->proxy);
     for (unsigned i = 0; i < raw->servers_count; i++) {
         if (!is_repeated(builder, raw, i, servers))
-            build_server(builder, upstream, raw->servers[i].address,
-                         node_get(node_item(servers, i), "address"));
+            build_server(builder, upstream, &raw->servers[i], node_item(servers, i));
     }
+    check_weights(builder, upstream, servers);
+    build_health(builder, &raw->health, node_get(node, "health"), &upstream->health);
+    build_queue(builder, &raw->queue, node_get(node, "queue"), upstream);
 }
 
 // The names of upstreams, as many as a line bears. False when not every name is known: then nobody can say

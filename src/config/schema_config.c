@@ -36,6 +36,10 @@ static const cyaml_strval_t profile_words[] = {{"modern", RAW_PROFILE_MODERN},
 static const cyaml_strval_t client_auth_words[] = {{"off", CONFIG_CLIENT_AUTH_OFF},
                                                    {"optional", CONFIG_CLIENT_AUTH_OPTIONAL},
                                                    {"required", CONFIG_CLIENT_AUTH_REQUIRED}};
+static const cyaml_strval_t balance_words[] = {{"round_robin", CONFIG_ROUND_ROBIN},
+                                               {"least_connections", CONFIG_LEAST_CONNECTIONS},
+                                               {"source_hash", CONFIG_SOURCE_HASH}};
+static const cyaml_strval_t check_words[] = {{"off", CONFIG_CHECK_OFF}, {"tcp", CONFIG_CHECK_TCP}};
 static const cyaml_strval_t proxy_in_words[] = {{"off", CONFIG_PROXY_IN_OFF},
                                                 {"v1", CONFIG_PROXY_IN_V1},
                                                 {"v2", CONFIG_PROXY_IN_V2},
@@ -52,7 +56,6 @@ static const cyaml_strval_t proxy_tlv_words[] = {{"alpn", CONFIG_PROXY_TLV_ALPN}
                                                  {"cert_key", CONFIG_PROXY_TLV_CERT_KEY},
                                                  {"client_cert", CONFIG_PROXY_TLV_CLIENT_CERT},
                                                  {"crc32c", CONFIG_PROXY_TLV_CRC32C}};
-static const cyaml_strval_t balance_words[] = {{"round_robin", 0}};
 
 // The entry of lists of names and paths.
 static const cyaml_schema_value_t text_value = {
@@ -186,21 +189,45 @@ static const cyaml_schema_value_t listener_value = {
 
 static const cyaml_schema_field_t server_fields[] = {
     TEXT_FIELD("address", REQUIRED, struct raw_server, address),
+    TEXT_FIELD("weight", OPTIONAL, struct raw_server, weight),
+    ENUM_FIELD("backup", OPTIONAL, struct raw_server, backup, switch_words),
+    TEXT_FIELD("max_connections", OPTIONAL, struct raw_server, max_connections),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t server_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_server, server_fields),
 };
 
+static const cyaml_schema_field_t health_fields[] = {
+    TEXT_FIELD("max_fails", OPTIONAL, struct raw_health, max_fails),
+    TEXT_FIELD("fail_timeout", OPTIONAL, struct raw_health, fail_timeout),
+    ENUM_FIELD("check", OPTIONAL, struct raw_health, check, check_words),
+    TEXT_FIELD("interval", OPTIONAL, struct raw_health, interval),
+    TEXT_FIELD("timeout", OPTIONAL, struct raw_health, timeout),
+    TEXT_FIELD("rise", OPTIONAL, struct raw_health, rise),
+    TEXT_FIELD("fall", OPTIONAL, struct raw_health, fall),
+    TEXT_FIELD("slow_start", OPTIONAL, struct raw_health, slow_start),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t queue_fields[] = {
+    TEXT_FIELD("size", OPTIONAL, struct raw_queue, size),
+    TEXT_FIELD("timeout", OPTIONAL, struct raw_queue, timeout),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t upstream_tcp_fields[] = {
     TEXT_FIELD("keepalive", OPTIONAL, struct raw_tcp, keepalive),
     TEXT_FIELD("user_timeout", OPTIONAL, struct raw_tcp, user_timeout),
+    ENUM_FIELD("transparent", OPTIONAL, struct raw_tcp, transparent, switch_words),
     CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t upstream_fields[] = {
     NAME_FIELD("name", REQUIRED, struct raw_upstream, name),
     ENUM_FIELD("balance", OPTIONAL, struct raw_upstream, balance, balance_words),
+    CYAML_FIELD_MAPPING("health", OPTIONAL, struct raw_upstream, health, health_fields),
+    CYAML_FIELD_MAPPING("queue", OPTIONAL, struct raw_upstream, queue, queue_fields),
     CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_upstream, tcp, upstream_tcp_fields),
     ENUM_FIELD("proxy_protocol", OPTIONAL, struct raw_upstream, proxy_protocol, proxy_out_words),
     LIST_FIELD("proxy_protocol_tlvs", OPTIONAL, struct raw_upstream, proxy_protocol_tlvs, &proxy_tlv_value, 0,
@@ -292,12 +319,7 @@ static const cyaml_schema_value_t alone_value = {
 // What the interface keeps for features that this version does not have.
 static const struct schema_reserved reserved[] = {
     {admin_fields, "http", NULL},
-    {upstream_fields, "health", NULL},
     {upstream_fields, "tls", NULL},
-    {upstream_fields, "balance", "least_connections"},
-    {upstream_fields, "balance", "source_hash"},
-    {server_fields, "weight", NULL},
-    {server_fields, "backup", NULL},
 };
 
 const struct schema schema_config = {

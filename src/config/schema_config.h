@@ -66,6 +66,7 @@ struct raw_tcp {
     char *user_timeout;
     char *backlog;   // of listeners alone
     char *fast_open; // likewise
+    int *transparent; // of upstreams alone
 };
 
 struct raw_route {
@@ -109,12 +110,33 @@ struct raw_listener {
 
 struct raw_server {
     char *address;
+    char *weight;
+    int *backup;
+    char *max_connections;
+};
+
+struct raw_health {
+    char *max_fails;
+    char *fail_timeout;
+    enum config_check *check;
+    char *interval;
+    char *timeout;
+    char *rise;
+    char *fall;
+    char *slow_start;
+};
+
+struct raw_queue {
+    char *size;
+    char *timeout;
 };
 
 struct raw_upstream {
     char *name;
+    enum config_balance *balance;
+    struct raw_health health;
+    struct raw_queue queue;
     struct raw_tcp tcp;
-    int *balance; // it has one value so far, so nobody asks
     enum config_proxy_out *proxy_protocol;
     enum config_proxy_tlv *proxy_protocol_tlvs;
     unsigned proxy_protocol_tlvs_count;

@@ -7,6 +7,7 @@
 
 #include "admin.h"
 #include "admin_certificates.h"
+#include "admin_servers.h"
 #include "admin_socket.h"
 #include "master.h"
 #include "ringbolt-version.h"
@@ -186,6 +187,7 @@ static const struct {
     {"drain", {"certificate", "timeout_ms"}, drain},
     {"ping", {NULL}, ping},
     {"reload", {"force"}, reload},
+    {"server", {"server", "state"}, admin_servers},
     {"stop", {NULL}, stop},
 };
 
@@ -233,6 +235,7 @@ void admin_command(struct master *master, struct admin_client *client, const jso
             commands[i].run(master, client, request);
         return;
     }
-    admin_refuse(client, "there is no command `%.100s`; there are certificates, drain, ping, reload and stop",
+    admin_refuse(client,
+                 "there is no command `%.100s`; there are certificates, drain, ping, reload, server and stop",
                  name);
 }

@@ -204,6 +204,7 @@ static int start_and_serve(struct master *master)
 static void master_finish(struct master *master)
 {
     admin_close(master->admin);
+    checks_finish(master->checks);
     reload_finish(master);
     listening_close(&master->listening);
     if (master->loop)
@@ -233,7 +234,7 @@ int control_run(struct control *control)
     status = 1;
     // The sockets before the first secret is written down anywhere or a child is forked: another instance may serve here.
     if (open_signals(&master) < 0 || listening_open(&master.listening, master.config) < 0 ||
-        admin_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0)
+        admin_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 || checks_start(&master) < 0)
         goto out;
     status = start_and_serve(&master);
 out:

@@ -8,6 +8,7 @@
 
 #include "account.h"
 #include "admin.h"
+#include "checks.h"
 #include "listen.h"
 #include "loop.h"
 #include "messages.h"
@@ -46,6 +47,7 @@ struct master {
     struct record_probe probe;
     struct listening listening;
     struct worker_counters *counters; // shared with the workers
+    struct servers *servers;          // shared likewise
     struct admission *admission;      // likewise
     _Atomic uint64_t *used;           // full handshakes by slot, MATERIAL_SLOTS_MAX of them, shared likewise
     int *keylogs;                     // by listener; -1: none
@@ -60,7 +62,8 @@ struct master {
     struct messages messages;
     struct reload reload;
     struct tickets tickets;
-    struct admin *admin; // NULL: none
+    struct admin *admin;   // NULL: none
+    struct checks *checks; // NULL: none
 };
 
 // The ways out (control.c). Each is harmless when the state is there already or further on.

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,30 @@ static int find_account(struct master *master)
     return 0;
 }
 
+// Whether sockets may come from clients' addresses, before anybody is promised that: workers keep what we have.
+static int check_transparent(const struct config *config)
+{
+    int error = 0;
+
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        const struct config_upstream *upstream = &config->upstreams[i];
+        int fd = upstream->tcp.is_transparent ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+        int on = 1;
+
+        if (fd < 0)
+            continue;
+        if (setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof(on)) < 0) {
+            error = -errno;
+            log_error("cannot come from the clients' addresses (tcp.transparent)", log_text("upstream", upstream->name),
+                      log_errno(error),
+                      log_text("cure", "start as root (workers keep CAP_NET_RAW and nothing else), or "
+                                       "setcap cap_net_raw=+ep the program, or leave `transparent` out"));
+        }
+        close(fd);
+    }
+    return error;
+}
+
 // ---- memory ----
 
 static void *map_shared(size_t size)
@@ -151,7 +176,8 @@ static int make_memory(struct master *master)
     master->keylogs = malloc(listeners * sizeof(*master->keylogs));
     for (size_t i = 0; master->keylogs && i < listeners; i++)
         master->keylogs[i] = -1;
-    if (!master->counters || !master->admission || !master->used || !master->processes || !master->keylogs) {
+    if (servers_create(master->config, &master->servers) < 0 || !master->counters || !master->admission ||
+        !master->used || !master->processes || !master->keylogs) {
         log_error("no memory");
         return -ENOMEM;
     }
@@ -204,6 +230,8 @@ int prepare(struct master *master)
 {
     if (find_account(master) < 0)
         return 3;
+    if (check_transparent(master->config) < 0)
+        return 1;
     system_raise_descriptors(master->config);
     if (system_check_ring() < 0 || system_probe_ktls(master->config, &master->probe) < 0 ||
         make_memory(master) < 0)
@@ -221,6 +249,7 @@ void prepare_undo(struct master *master)
     free(master->keylogs);
     acme_close(master->config, master->acme);
     free(master->processes);
+    servers_destroy(master->servers);
     admission_destroy(master->admission);
     if (master->used)
         munmap((void *)master->used, USED_SIZE);

@@ -103,7 +103,7 @@ static _Noreturn void become_child(int socket, const struct account *account, pi
     if (error == 0 && chdir("/") < 0)
         error = -errno;
     if (error == 0)
-        error = privileges_drop(account->uid, account->gid, &what); // also: ends with the parent
+        error = privileges_drop(account->uid, account->gid, false, &what); // also: ends with the parent
     if (error < 0)
         complain(what, error);
     if (getppid() != parent)

@@ -78,6 +78,7 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .listeners = listening_of(&master->listening, index),
         .channel = channel,
         .counters = master->counters,
+        .servers = master->servers,
         .admission = master->admission,
         .uid = master->account.uid,
         .gid = master->account.gid,
@@ -340,6 +341,7 @@ static void bury(struct process *process, int status)
     uint64_t lost = atomic_exchange(&master->counters[process->index].connections_live, 0);
     pid_t pid = process->pid;
 
+    servers_forget(master->servers, process->index);
     admission_forget(master->admission, process->index);
     while (hear(process)) // what it said before it died comes before its death
         ;

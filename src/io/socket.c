@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -59,6 +60,41 @@ int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms)
     }
     if (error == 0 && user_timeout_ms > 0)
         error = set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms);
+    return error;
+}
+
+// An IPv4 address that stands in IPv6, on its own.
+static void unmap(struct sockaddr_storage *address)
+{
+    struct sockaddr_in6 six = *(const struct sockaddr_in6 *)address;
+    struct sockaddr_in *four = (struct sockaddr_in *)address;
+
+    if (address->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&six.sin6_addr))
+        return;
+    *address = (struct sockaddr_storage){.ss_family = AF_INET};
+    memcpy(&four->sin_addr, &six.sin6_addr.s6_addr[12], sizeof(four->sin_addr));
+}
+
+int socket_come_from(int fd, int family, const struct sockaddr_storage *client)
+{
+    struct sockaddr_storage address = *client;
+    int error;
+
+    unmap(&address);
+    if (address.ss_family != family || (family != AF_INET && family != AF_INET6))
+        return -EAFNOSUPPORT;
+    if (family == AF_INET) {
+        ((struct sockaddr_in *)&address)->sin_port = 0;
+        error = set(fd, SOL_IP, IP_TRANSPARENT, 1);
+    } else {
+        ((struct sockaddr_in6 *)&address)->sin6_port = 0;
+        error = set(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
+    }
+    if (error == 0) // the port is chosen by connect(2), with the server's address in mind
+        error = set(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    if (error == 0 && bind(fd, (const struct sockaddr *)&address,
+                           family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)) < 0)
+        error = -errno;
     return error;
 }
 

@@ -142,6 +142,7 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     connection->alert = ALERT_NONE;
     connection->accepted_ns = connection->active_ns = proxy->now_ns;
     timer_init(&connection->timer);
+    list_init(&connection->wait_node);
     endpoint_init(&connection->client, fd, true);
     endpoint_init(&connection->server, -1, false);
     flow_init(&connection->up, connection, &connection->client, &connection->server);
@@ -523,6 +524,7 @@ static void enter_drain(struct connection *connection)
     connection->drained_ns = until(connection, DRAIN_NS);
     connection->delivered_ns = until(connection, proxy->setup.config->timeouts.half_closed_ns);
     timer_set(&proxy->wheel, &connection->timer, connection->drained_ns);
+    dial_stop(connection);
     flow_stop(&connection->up);
     flow_stop(&connection->down);
     ring_cancel(proxy->ring, &connection->client.receive_op);
@@ -601,6 +603,7 @@ static void drain_server(struct connection *connection)
     }
     socket_close(server->fd, true);
     server->fd = -1;
+    dial_release(connection);
     timer_set(&proxy->wheel, &connection->timer, connection->drained_ns);
 }
 
@@ -661,6 +664,7 @@ static void cancel_all(struct connection *connection)
 
 static void enter_dying(struct connection *connection)
 {
+    dial_stop(connection);
     flow_stop(&connection->up);
     flow_stop(&connection->down);
     cancel_all(connection);
@@ -684,9 +688,13 @@ bool connection_reap(struct connection *connection)
         return false;
     if (connection->end == END_NONE)
         connection->end = END_INTERNAL;
+    // Whoever reads that line may count on what it says: its place is free.
+    admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(connection));
+    admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
     connection_log(connection);
     timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
+    dial_release(connection);
     socket_close(connection->client.fd, !orderly && !connection->client.is_shut);
     flow_finish(&connection->up);
     flow_finish(&connection->down);
@@ -702,13 +710,12 @@ bool connection_reap(struct connection *connection)
     free(connection->names.client_subject);
     free(connection->names.client_fingerprint);
     free(connection->detail_owned);
+    free(connection->tried);
     connection_header_destroy(connection->header);
     list_remove(&connection->node);
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;
     proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
-    admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(connection));
-    admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
     connection_slab_give(connection);
     return true;
 }

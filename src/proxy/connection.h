@@ -12,6 +12,7 @@
 #include "ringbolt/timer.h"
 #include "ringbolt/tls.h"
 #include "shared_text.h"
+#include "upstream.h"
 
 // A connection's life. Each state is left by completions or by its timer, and only through connection_enter().
 enum connection_state {
@@ -19,7 +20,7 @@ enum connection_state {
     CONNECTION_HEADER, // a PROXY header is awaited, or read
     CONNECTION_ANSWER, // where the listener redirects: requests are read and answered, and nothing else ever happens
     CONNECTION_HELLO,  // the engine shakes hands; bytes in, bytes out, one operation at a time. Or the ClientHello says: pass it through
-    CONNECTION_DIAL, // the handshake, if there is one, is done (its last flight may still be leaving); servers are tried in turn
+    CONNECTION_DIAL, // the handshake, if there is one, is done (its last flight may still be leaving); servers are tried, or waited for
     CONNECTION_OFFLOAD, // both sides stand; the directions that shall start in the kernel are moved there
     CONNECTION_RELAY,   // the flows run
     CONNECTION_DRAIN, // the end is decided: what is being sent leaves, an alert or close_notify follows, the peer's rest is dropped
@@ -36,6 +37,8 @@ enum connection_end {
     END_CLIENT_ALERT,
     END_SERVER_RESET,
     END_SERVER_UNREACHABLE,
+    END_SERVERS_FULL,
+    END_QUEUE_TIMEOUT,
     END_PROXY_HEADER,
     END_CLIENT_LIMIT, // known only when a PROXY header has named the client
     END_HANDSHAKE_FAILED,
@@ -110,7 +113,9 @@ struct connection {
     struct engine *engine; // NULL also of one that is passed through
     struct buffer *leftover; // bytes behind the handshake
     bool is_hello_done;      // nothing of the handshake is left to send
-    unsigned dialled;        // servers tried
+    bool has_place;          // it counts as one of `dialling`'s connections; in later states too
+    uint64_t *tried;         // a bit for each server of the upstream; NULL: none yet
+    struct list wait_node;   // on proxy->queues, while every server is full
     const struct config_server *dialling;
     const struct config_server *connected;
 };
@@ -141,7 +146,10 @@ struct proxy {
     uint64_t trimmed_ns;
     uint64_t next_id;
     struct listener *listeners;
-    unsigned *next_server; // by upstream
+    struct upstreams *upstreams;
+    struct list *queues;      // by upstream: connections that wait for a server, the longest-waiting first
+    struct timer queue_timer; // set while somebody waits
+    bool is_queue_due;        // a place became free
     struct list connections;
     unsigned connection_count;
     unsigned awake_count;     // connections that do not rest
@@ -264,6 +272,9 @@ void peek_finish(struct connection *connection);
 // ---- dial.c: DIAL ----
 void dial_start(struct connection *connection);
 void dial_timed_out(struct connection *connection);
+void dial_stop(struct connection *connection);    // it waits for no server any more; harmless at any time
+void dial_release(struct connection *connection); // its socket to the server is closed; harmless at any time
+void dial_run_queues(struct proxy *proxy);        // those that wait go on if there is room
 
 // ---- connection_log.c ----
 const char *connection_end_text(enum connection_end end);

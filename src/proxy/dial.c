@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// DIAL: the upstream's servers are tried in turn, each once, until one takes the connection.
+// DIAL: servers of the upstream are tried, each at most once, until one takes the connection. When all that could are full, the
+// connection waits in its upstream's queue; this file has both ends of that queue too.
 #include <errno.h>
+#include <stdlib.h>
 
 #include "connection.h"
 #include "ringbolt/clock.h"
@@ -8,27 +10,98 @@
 #include "ringbolt/socket.h"
 
 #define CANCEL_AGAIN_NS (100 * CLOCK_NS_PER_MS)
+#define QUEUE_LOOK_NS   (10 * CLOCK_NS_PER_MS) // how soon a place that another worker freed is noticed
 
+static bool dial(struct connection *connection);
 static void try_next(struct connection *connection);
-
-static const struct config_upstream *upstream_of(const struct connection *connection)
-{
-    return &connection->proxy->setup.config->upstreams[connection->upstream];
-}
-
 static void on_connected(struct ring_op *op, const struct ring_completion *completion);
 
+// ---- the server at hand ----
+
+static size_t upstream_of(const struct connection *connection)
+{
+    return connection->upstream;
+}
+
+static const struct config_upstream *upstream_config(const struct connection *connection)
+{
+    return &connection->proxy->setup.config->upstreams[upstream_of(connection)];
+}
+
+static size_t server_of(const struct connection *connection)
+{
+    return (size_t)(connection->dialling - upstream_config(connection)->servers);
+}
+
+void dial_release(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+    size_t upstream = upstream_of(connection);
+
+    if (!connection->has_place)
+        return;
+    connection->has_place = false;
+    upstream_give(proxy->upstreams, upstream, server_of(connection));
+    if (!list_empty(&proxy->queues[upstream]))
+        proxy->is_queue_due = true; // not at once: a handler may be on its way through this very list
+}
+
+// Not again for this connection. False: there is no memory to remember that.
+static bool cross_out(struct connection *connection)
+{
+    size_t server = server_of(connection);
+
+    if (!connection->tried)
+        connection->tried =
+            calloc(upstream_config(connection)->server_count / 64 + 1, sizeof(*connection->tried));
+    if (!connection->tried) {
+        connection_end(connection, END_MEMORY, ALERT_INTERNAL_ERROR, "no memory to try another server");
+        return false;
+    }
+    connection->tried[server / 64] |= UINT64_C(1) << (server % 64);
+    return true;
+}
+
+// Whether that says something of the server's health. No memory for it here does not, and an accept queue at a unix address that is full
+// for a moment is much work, no failure.
+static bool is_failure(int error)
+{
+    return error != -ENOMEM && error != -EAGAIN;
+}
+
+// The server at hand did not take the connection: the next one.
 static void refused(struct connection *connection, int error)
 {
     log_debug("server refused", log_integer("id", connection->id),
               log_text("server", connection->dialling->address.text), log_errno(error));
     socket_close(connection->server.fd, true);
     connection->server.fd = -1;
+    dial_release(connection);
+    if (is_failure(error))
+        upstream_failed(connection->proxy->upstreams, upstream_of(connection), server_of(connection), error,
+                        connection->proxy->now_ns);
+    if (cross_out(connection))
+        try_next(connection);
+}
+
+// From the client's own address, as a PROXY header named it, or the socket. Servers of the other family, and clients without an
+// address, get ours.
+static int come_from_client(const struct connection *connection, int fd)
+{
+    struct config_address client = {.text = NULL};
+    const char *why;
+    int error;
+
+    if (config_address_parse(connection->peer, &client, &why) < 0)
+        return 0;
+    free(client.text);
+    error = socket_come_from(fd, connection->dialling->address.socket.ss_family, &client.socket);
+    return error == -EAFNOSUPPORT ? 0 : error;
 }
 
 static void prepare(struct connection *connection, int fd)
 {
-    const struct config_tcp *tcp = &upstream_of(connection)->tcp;
+    const struct config_tcp *tcp = &upstream_config(connection)->tcp;
     int error = socket_tune(fd, tcp->keepalive_s, tcp->user_timeout_ms);
 
     socket_prepare(fd);
@@ -36,19 +109,29 @@ static void prepare(struct connection *connection, int fd)
         log_debug("the kernel refuses a TCP option", log_integer("id", connection->id), log_errno(error));
 }
 
-// Starts to connect to the server at hand. False when it could not even be tried.
-static bool try_server(struct connection *connection, const struct config_server *server)
+// Starts to connect to the server at hand. False when it could not even be tried, which says nothing of the server.
+static bool try_server(struct connection *connection)
 {
+    const struct config_server *server = connection->dialling;
     struct proxy *proxy = connection->proxy;
     int fd = socket_open(server->address.socket.ss_family);
+    int error;
 
-    connection->dialling = server;
     if (fd < 0) {
         log_warning("no socket for a server", log_text("server", server->address.text), log_errno(fd));
+        dial_release(connection);
         return false;
     }
     if (server->address.socket.ss_family != AF_UNIX)
         prepare(connection, fd);
+    error = upstream_config(connection)->tcp.is_transparent ? come_from_client(connection, fd) : 0;
+    if (error < 0) {
+        log_warning("cannot come from the client's address", log_integer("id", connection->id),
+                    log_text("client", connection->peer), log_errno(error));
+        socket_close(fd, true);
+        dial_release(connection);
+        return false;
+    }
     connection->server.fd = fd;
     connection->server.receive_op.handler = on_connected;
     ring_connect(proxy->ring, &connection->server.receive_op, fd,
@@ -57,32 +140,133 @@ static bool try_server(struct connection *connection, const struct config_server
     return true;
 }
 
+// ---- the queue ----
+
+static bool is_waiting(const struct connection *connection)
+{
+    return list_linked(&connection->wait_node);
+}
+
+static void leave_queue(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+
+    list_remove(&connection->wait_node);
+    servers_queue_give(proxy->setup.servers, proxy->setup.worker, upstream_of(connection));
+}
+
+static void join_queue(struct connection *connection)
+{
+    const struct config_upstream *config = upstream_config(connection);
+    struct proxy *proxy = connection->proxy;
+
+    if (!servers_queue_take(proxy->setup.servers, proxy->setup.worker, upstream_of(connection),
+                            config->queue.size)) {
+        connection_end(connection, END_SERVERS_FULL, ALERT_INTERNAL_ERROR,
+                       config->queue.size > 0 ? "every server is full, and so is the queue"
+                                              : "every server is full");
+        return;
+    }
+    list_push_back(&proxy->queues[upstream_of(connection)], &connection->wait_node);
+    timer_set(&proxy->wheel, &connection->timer, proxy->now_ns + config->queue.timeout_ns);
+    if (!timer_is_set(&proxy->queue_timer))
+        timer_set(&proxy->wheel, &proxy->queue_timer, proxy->now_ns + QUEUE_LOOK_NS);
+}
+
+// The first in the queue goes on if a server has room now. False: it waits on, or nobody waits.
+static bool serve_first(struct list *queue)
+{
+    struct connection *connection;
+
+    if (list_empty(queue))
+        return false;
+    connection = list_entry(queue->next, struct connection, wait_node);
+    if (!dial(connection))
+        return false;
+    dial_stop(connection);
+    connection_reap(connection);
+    return true;
+}
+
+void dial_run_queues(struct proxy *proxy)
+{
+    bool is_somebody_left = false;
+
+    proxy->is_queue_due = false;
+    for (size_t i = 0; i < proxy->setup.config->upstream_count; i++) {
+        while (serve_first(&proxy->queues[i]))
+            ;
+        is_somebody_left = is_somebody_left || !list_empty(&proxy->queues[i]);
+    }
+    if (is_somebody_left && !timer_is_set(&proxy->queue_timer))
+        timer_set(&proxy->wheel, &proxy->queue_timer, proxy->now_ns + QUEUE_LOOK_NS);
+}
+
+void dial_stop(struct connection *connection)
+{
+    if (is_waiting(connection))
+        leave_queue(connection);
+}
+
+// ---- one after the other ----
+
+// Chooses a server and begins to connect, or ends the connection. False: all that could take it are full.
+static bool dial(struct connection *connection)
+{
+    const struct config_upstream *config = upstream_config(connection);
+    struct proxy *proxy = connection->proxy;
+    size_t server = 0;
+
+    for (;;) {
+        struct upstream_wish wish = {.upstream = upstream_of(connection),
+                                     .client = connection->peer,
+                                     .tried = connection->tried,
+                                     .now_ns = proxy->now_ns};
+
+        switch (upstream_choose(proxy->upstreams, &wish, &server)) {
+        case UPSTREAM_CHOSEN:
+            connection->dialling = &config->servers[server];
+            connection->has_place = true;
+            if (try_server(connection) || !cross_out(connection))
+                return true;
+            break;
+        case UPSTREAM_FULL:
+            return false;
+        case UPSTREAM_NONE:
+            connection_end(connection, END_SERVER_UNREACHABLE, ALERT_INTERNAL_ERROR,
+                           !connection->tried          ? "no server takes connections"
+                           : config->server_count == 1 ? "the server did not accept"
+                                                       : "no server accepted");
+            return true;
+        }
+    }
+}
+
 static void try_next(struct connection *connection)
 {
-    const struct config_upstream *upstream = upstream_of(connection);
-    unsigned *turn = &connection->proxy->next_server[connection->upstream];
-
-    while (connection->dialled < upstream->server_count) {
-        const struct config_server *server = &upstream->servers[*turn % upstream->server_count];
-
-        (*turn)++;
-        connection->dialled++;
-        if (try_server(connection, server))
-            return;
-    }
-    connection_end(connection, END_SERVER_UNREACHABLE, ALERT_INTERNAL_ERROR,
-                   upstream->server_count == 1 ? "the server did not accept" : "no server accepted");
+    if (!dial(connection))
+        join_queue(connection);
 }
 
 void dial_start(struct connection *connection)
 {
-    try_next(connection);
+    struct proxy *proxy = connection->proxy;
+
+    // Who came first is served first.
+    if (list_empty(&proxy->queues[upstream_of(connection)]))
+        try_next(connection);
+    else
+        join_queue(connection);
 }
 
 void dial_timed_out(struct connection *connection)
 {
     struct proxy *proxy = connection->proxy;
 
+    if (is_waiting(connection)) {
+        connection_end(connection, END_QUEUE_TIMEOUT, ALERT_INTERNAL_ERROR, "every server is full");
+        return;
+    }
     if (!connection->server.receive_op.in_flight) {
         connection_end(connection, END_HANDSHAKE_TIMEOUT, ALERT_NONE, "the last flight could not be sent");
         return;
@@ -91,24 +275,32 @@ void dial_timed_out(struct connection *connection)
     timer_set(&proxy->wheel, &connection->timer, proxy->now_ns + CANCEL_AGAIN_NS); // unless it was lost
 }
 
+static void connected(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+
+    connection->connected = connection->dialling;
+    connection->connected_ns = proxy->now_ns;
+    upstream_succeeded(proxy->upstreams, upstream_of(connection), server_of(connection), proxy->now_ns);
+    free(connection->tried);
+    connection->tried = NULL;
+    if (connection->is_hello_done)
+        connection_enter(connection, CONNECTION_OFFLOAD);
+    else
+        timer_set(&proxy->wheel, &connection->timer,
+                  proxy->now_ns + proxy->setup.config->timeouts.handshake_ns);
+}
+
 static void on_connected(struct ring_op *op, const struct ring_completion *completion)
 {
     struct connection *connection =
         list_entry(list_entry(op, struct endpoint, receive_op), struct connection, server);
 
-    if (connection->state != CONNECTION_DIAL) {
+    if (connection->state != CONNECTION_DIAL)
         connection_drain(connection);
-    } else if (completion->result < 0) {
+    else if (completion->result < 0)
         refused(connection, completion->result == -ECANCELED ? -ETIMEDOUT : completion->result);
-        try_next(connection);
-    } else {
-        connection->connected = connection->dialling;
-        connection->connected_ns = connection->proxy->now_ns;
-        if (connection->is_hello_done)
-            connection_enter(connection, CONNECTION_OFFLOAD);
-        else
-            timer_set(&connection->proxy->wheel, &connection->timer,
-                      connection->proxy->now_ns + connection->proxy->setup.config->timeouts.handshake_ns);
-    }
+    else
+        connected(connection);
     connection_reap(connection);
 }

@@ -38,6 +38,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     timer_init(&proxy->resume_timer);
     timer_init(&proxy->look_timer);
     timer_init(&proxy->retired_timer);
+    timer_init(&proxy->queue_timer);
     timer_init(&proxy->refused_timer);
     list_init(&proxy->connections);
     list_init(&proxy->starved);
@@ -45,13 +46,14 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     list_init(&proxy->hellos);
     proxy->slabs = connection_slabs_create();
     proxy->listeners = calloc(config->listener_count, sizeof(*proxy->listeners));
-    proxy->next_server = calloc(config->upstream_count + 1, sizeof(*proxy->next_server));
-    if (!proxy->slabs || !proxy->listeners || !proxy->next_server) {
+    proxy->upstreams = upstreams_create(config, setup->servers, setup->worker);
+    proxy->queues = calloc(config->upstream_count + 1, sizeof(*proxy->queues));
+    if (!proxy->slabs || !proxy->listeners || !proxy->upstreams || !proxy->queues) {
         proxy_destroy(proxy);
         return NULL;
     }
     for (size_t i = 0; i < config->upstream_count; i++)
-        proxy->next_server[i] = setup->seed;
+        list_init(&proxy->queues[i]);
     for (size_t i = 0; i < config->listener_count; i++) {
         struct listener *listener = &proxy->listeners[i];
 
@@ -73,7 +75,8 @@ void proxy_destroy(struct proxy *proxy)
     connection_slabs_destroy(proxy->slabs);
     shared_texts_finish(&proxy->texts);
     free(proxy->listeners);
-    free(proxy->next_server);
+    upstreams_destroy(proxy->upstreams);
+    free(proxy->queues);
     free(proxy);
 }
 
@@ -243,6 +246,8 @@ static void run_timers(struct proxy *proxy)
             listener_say_refused(proxy);
         else if (timer == &proxy->retired_timer)
             for_each_connection(proxy, end_retired);
+        else if (timer == &proxy->queue_timer)
+            proxy->is_queue_due = true;
         else
             connection_on_timer(list_entry(timer, struct connection, timer));
     }
@@ -333,6 +338,8 @@ void proxy_tick(struct proxy *proxy, uint64_t now_ns)
     run_timers(proxy);
     if (!list_empty(&proxy->starved))
         feed_starved(proxy);
+    if (proxy->is_queue_due)
+        dial_run_queues(proxy);
     if (proxy->now_ns - proxy->trimmed_ns >= TRIM_NS)
         trim(proxy);
 }
@@ -341,7 +348,7 @@ uint64_t proxy_wait_ns(const struct proxy *proxy, uint64_t now_ns)
 {
     uint64_t wait_ns = timer_wheel_wait_ns(&proxy->wheel, now_ns);
 
-    if (!list_empty(&proxy->hellos))
+    if (!list_empty(&proxy->hellos) || proxy->is_queue_due)
         return 0;
     // Memory that a burst took goes back although nothing happens any more.
     if (wait_ns > TRIM_NS && (!buffer_pool_is_trimmed(proxy->pool) || is_crowd_gone(proxy)))

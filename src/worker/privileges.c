@@ -3,14 +3,29 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-int privileges_drop(uid_t uid, gid_t gid, const char **ret_what)
+// Only this one, in the sets that count for this process; none for what it would execute.
+static int keep_raw(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+    data[CAP_TO_INDEX(CAP_NET_RAW)].permitted = data[CAP_TO_INDEX(CAP_NET_RAW)].effective = CAP_TO_MASK(CAP_NET_RAW);
+    return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+int privileges_drop(uid_t uid, gid_t gid, bool keeps_raw, const char **ret_what)
 {
     if (uid != (uid_t)-1) {
+        *ret_what = "keep capabilities";
+        if (keeps_raw && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+            return -errno;
         *ret_what = "setgroups";
         if (setgroups(0, NULL) < 0)
             return -errno;
@@ -23,6 +38,9 @@ int privileges_drop(uid_t uid, gid_t gid, const char **ret_what)
         // No way back, or we are not who we think we are.
         *ret_what = "setuid did not last";
         if (uid != 0 && setuid(0) == 0)
+            return -EPERM;
+        *ret_what = "give up capabilities";
+        if (keeps_raw && keep_raw() < 0)
             return -EPERM;
     }
     // A change of user takes this away (prctl(2)), and a worker must not outlive its master.

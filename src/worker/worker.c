@@ -173,6 +173,15 @@ static int make_contexts(struct worker *worker)
     return 0;
 }
 
+static bool is_transparent(const struct config *config)
+{
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        if (config->upstreams[i].tcp.is_transparent)
+            return true;
+    }
+    return false;
+}
+
 static int worker_init(struct worker *worker)
 {
     const struct worker_setup *setup = worker->setup;
@@ -185,7 +194,7 @@ static int worker_init(struct worker *worker)
     // While root may still lock what it likes.
     material_forked(setup->material);
     tls_protect_keys(config->limits.connections);
-    error = privileges_drop(setup->uid, setup->gid, &what);
+    error = privileges_drop(setup->uid, setup->gid, is_transparent(config), &what);
     if (error < 0) {
         log_error("cannot give up privileges", log_text("step", what), log_errno(error));
         return error;
@@ -218,8 +227,8 @@ static int worker_init(struct worker *worker)
         .ring = worker->ring,
         .pool = worker->pool,
         .admission = setup->admission,
+        .servers = setup->servers,
         .worker = setup->index,
-        .seed = setup->index,
         .owner = worker,
         .connections_elsewhere = connections_elsewhere,
         .connections_changed = connections_changed,

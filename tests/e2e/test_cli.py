@@ -93,7 +93,7 @@ BAD = {
     "not an address": ('"127.0.0.1:8443"', '"127.0.0.1"', "127.0.0.1"),
     "port too large": (":8443", ":84430", "84430"),
     "wrong type": ("upstreams:\n", "workers: many\nupstreams:\n", "many"),
-    "reserved key": ("upstreams:\n", "limits: { handshakes_per_second: 9 }\nupstreams:\n", "handshakes_per_second"),
+    "reserved key": ("    upstream: app\n", "    upstream: app\n    redirect: x\n", "redirect"),
     "broken YAML": ("listeners:\n", "listeners: [\n", ":"),
     "no listeners": ("listeners:", "listener:", "listener"),
     "bad time": ("upstreams:\n", "timeouts: { idle: 5 parsecs }\nupstreams:\n", "parsecs"),

@@ -430,8 +430,13 @@ def test_the_other_version(start, actor, speak, tag, mode, header):
 def test_not_from_there(start, actor, speak, ahead):
     """Who is in no network is not heard, whatever it would say."""
     stage = start({"app": [actor.address]}, listens={"app": {"proxy_protocol": "any", "proxy_protocol_from": ELSEWHERE}})
-    client = speak(stage["app"], handshake=False)
-    assert "proxy_protocol_from" in refused(stage, client, [HEADERS[ahead]] if ahead else [])
+    try:
+        client = speak(stage["app"], handshake=False)
+    except ConnectionError:  # the reset came before connect() had returned
+        line = stage.proxy.connection()
+        assert line["end"] == "proxy_header" and "proxy_protocol_from" in line["detail"]
+    else:
+        assert "proxy_protocol_from" in refused(stage, client, [HEADERS[ahead]] if ahead else [])
 
 
 def test_optional(trusting, speak, tag):
@@ -778,3 +783,78 @@ def test_bulk_behind_headers(start, told, speak, layer, tag):
     assert client.read(len(f"{size} ") + 65).decode().split() == [str(size), backends.Pattern().digest(size)]
     assert client.end() == "close_notify"
     assert hashlib.sha256(told.session(tag).header.raw).hexdigest() and struct.unpack("!H", told.session(tag).header.raw[14:16])[0] > 100
+
+
+# ---- with routes and limits
+
+class TlsServer:
+    """Reads a header, then speaks TLS itself and answers one message with the same."""
+
+    def __init__(self, certificates):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(*certificates.ecdsa)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = text(self.listener.getsockname())
+        self.header, self.error = None, None
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+
+    def _serve(self):
+        try:
+            sock, _ = self.listener.accept()
+            with sock:
+                sock.settimeout(ringbolt.WAIT)
+                self.header = proxy_header.receive(sock)
+                with self.context.wrap_socket(sock, server_side=True) as tls:
+                    tls.sendall(tls.recv(100))
+        except (OSError, proxy_header.Malformed) as error:
+            self.error = error
+
+    def close(self):
+        self.listener.close()
+        self.thread.join()
+
+
+@any_layer
+@pytest.mark.parametrize("ahead", ["", "v1"])
+def test_passed_through(start, speak, certificates, ahead):
+    """The header goes ahead of the ClientHello that is passed on, and says nothing of TLS but the name."""
+    server = TlsServer(certificates)
+    try:
+        stage = start({"app": [server.address]}, sends={"app": {"proxy_protocol": "v2"}},
+                      listens={"app": {"routes": [{"sni": "localhost", "passthrough": "app"}],
+                                       **({"proxy_protocol": "v1", "proxy_protocol_from": [NETWORKS["v4"]]} if ahead else {})}})
+        client = speak(stage["app"], proxy_header.v1(CLAIMED) if ahead else b"")
+        client.send_data(b"hello")
+        assert client.read(5) == b"hello"
+    finally:
+        server.close()
+    assert server.error is None
+    assert text(server.header.source) == (text(CLAIMED) if ahead else client.name)
+    assert server.header.tlvs.keys() == {proxy_header.AUTHORITY, proxy_header.UNIQUE_ID}
+    assert server.header.tlvs[proxy_header.AUTHORITY] == b"localhost"
+
+
+@any_layer
+def test_client_limits_count_whom_a_header_names(start, actor, speak, tag):
+    stage = start({"app": [actor.address]}, config={"limits": {"connections_per_client": 2}},
+                  listens={"app": {"proxy_protocol": "any", "proxy_protocol_from": [NETWORKS["v4"]]}})
+    first = [speak(stage["app"], proxy_header.v1(CLAIMED)) for _ in range(2)]
+    for how in "together", "apart", "bytes":
+        with pytest.raises((ConnectionError, rawtls.ProtocolError)):
+            speak(stage["app"], proxy_header.v2(CLAIMED), how)
+    line = stage.proxy.wait_for_log(lambda e: e["message"] == "client refused")
+    assert line["client"] == text(CLAIMED) and line["limit"] == "limits.connections_per_client"
+    # Others are let in, and the proxy itself as often as it likes.
+    clients_in = [speak(stage["app"], proxy_header.v1((f"203.0.113.{n}", 1))) for n in range(20, 24)]
+    clients_in += [speak(stage["app"], proxy_header.v2_raw(0, 0, b"")) for _ in range(4)]
+    for number, client in enumerate(first + clients_in):
+        client.has_header = False
+        echo(client, f"{tag}-{number}")
+    first[0].close_notify()
+    assert first[0].end() == "close_notify"
+    first[0].close()
+    stage.proxy.connection(first[0].since, peer=first[0].name)
+    echo(speak(stage["app"], proxy_header.v1(CLAIMED)), f"{tag}-again")
+    stage.proxy.stop()
+    assert {line["end"] for line in stage.proxy.lines if line["message"] == "connection"} == {"done", "shutdown"}

@@ -57,6 +57,7 @@ struct run {
     size_t pool_size; // 0: the least
     struct buffer_pool *pool;
     struct ring *ring;
+    struct servers *servers;
     struct admission *admission;
     struct proxy *proxy;
     struct client client;
@@ -209,7 +210,7 @@ static void setup(struct run *run)
 
     world_kernel_tls(transmit, receive, rekey);
     run->kernel_cannot_rekey = (transmit || receive) && !rekey;
-    run->server_config.address.text = (char *)"server";
+    run->server_config = (struct config_server){.address.text = (char *)"server", .weight = 1};
     run->upstream =
         (struct config_upstream){.name = (char *)"app", .servers = &run->server_config, .server_count = 1};
     run->listener = (struct config_listener){.name = (char *)"test"};
@@ -228,10 +229,12 @@ static void setup(struct run *run)
     };
     options.pool = run->pool = buffer_pool_create(run->pool_size ? run->pool_size : LEAST_POOL);
     assert_int_equal(ring_create(&options, &run->ring, &why), 0);
+    assert_int_equal(servers_create(&run->config, &run->servers), 0);
     run->admission = admission_create(&run->config);
     assert_non_null(run->admission);
     setup = (struct proxy_setup){
         .config = &run->config,
+        .servers = run->servers,
         .probe = &world_probe,
         .contexts = &context,
         .material = material,
@@ -556,6 +559,8 @@ static void run_seed(uint64_t seed)
     check_outcome(&run);
     check(proxy_idle(run.proxy), &run, "the proxy is not idle in the end");
     proxy_destroy(run.proxy);
+    check(servers_live(run.servers, 0) == 0, &run, "a place at the server was not given back");
+    servers_destroy(run.servers);
     admission_destroy(run.admission);
     ring_destroy(run.ring);
     check(buffer_pool_used(run.pool) == 0, &run, "a buffer did not come back");
@@ -590,6 +595,8 @@ static void finish(struct run *run)
         proxy_step(run);
     check(proxy_idle(run->proxy), run, "the proxy does not stop");
     proxy_destroy(run->proxy);
+    check(servers_live(run->servers, 0) == 0, run, "a place at the server was not given back");
+    servers_destroy(run->servers);
     admission_destroy(run->admission);
     ring_destroy(run->ring);
     check(buffer_pool_used(run->pool) == 0, run, "a buffer did not come back");
@@ -716,6 +723,7 @@ static void test_upload_grows_and_shrinks(void **state)
             proxy_step(&first);
         check(proxy_idle(first.proxy), &first, "the proxy does not stop");
         proxy_destroy(first.proxy);
+        servers_destroy(first.servers);
         admission_destroy(first.admission);
         ring_destroy(first.ring);
         check(buffer_pool_used(first.pool) == 0, &first, "a buffer did not come back");
@@ -745,7 +753,8 @@ static void test_stop_meets_an_accept(void **state)
         check(proxy_idle(run.proxy) && world_now_ns() - began_ns < CLOCK_NS_PER_S, &run,
               "it does not stop at once");
         proxy_destroy(run.proxy);
-    admission_destroy(run.admission);
+        servers_destroy(run.servers);
+        admission_destroy(run.admission);
         ring_destroy(run.ring);
         buffer_pool_destroy(run.pool);
         SSL_free(run.client.ssl);

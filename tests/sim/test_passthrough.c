@@ -39,6 +39,7 @@ struct run {
     struct config_server servers[2];
     struct buffer_pool *pool;
     struct ring *ring;
+    struct servers *table;
     struct admission *admission;
     struct proxy *proxy;
     struct side client, server;
@@ -120,7 +121,7 @@ static void setup(struct run *run)
 
     world_kernel_tls(true, true, true);
     for (size_t i = 0; i < 2; i++) {
-        run->servers[i].address.text = (char *)"server";
+        run->servers[i] = (struct config_server){.address.text = (char *)"server", .weight = 1};
         run->upstreams[i] =
             (struct config_upstream){.name = (char *)"app", .servers = &run->servers[i], .server_count = 1};
     }
@@ -142,10 +143,13 @@ static void setup(struct run *run)
     };
     options.pool = run->pool = buffer_pool_create(1u << 20);
     assert_int_equal(ring_create(&options, &run->ring, &why), 0);
+    assert_int_equal(servers_create(&run->config, &run->table), 0);
     run->admission = admission_create(&run->config);
     assert_non_null(run->admission);
     setup = (struct proxy_setup){
         .config = &run->config,
+        .servers = run->table,
+        .admission = run->admission,
         .probe = &world_probe,
         .contexts = &context,
         .material = material,
@@ -153,10 +157,10 @@ static void setup(struct run *run)
         .ring = run->ring,
         .pool = run->pool,
         .owner = run,
-        .admission = run->admission,
         .connections_elsewhere = elsewhere,
         .connections_changed = changed,
         .connection_started = nothing,
+        .client_refused = nothing,
         .handshake_failed = count_failed,
         .connection_rejected = count_rejected,
     };
@@ -255,6 +259,8 @@ static void finish(struct run *run)
         side_step(run, &run->server, &run->client, 99);
     }
     proxy_destroy(run->proxy);
+    check(servers_live(run->table, 0) + servers_live(run->table, 1) == 0, run, "a place was not given back");
+    servers_destroy(run->table);
     admission_destroy(run->admission);
     ring_destroy(run->ring);
     check(buffer_pool_used(run->pool) == 0, run, "a buffer did not come back");

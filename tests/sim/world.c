@@ -72,6 +72,7 @@ static struct {
     struct ring_completion queue[QUEUE_MAX];
     unsigned queue_count;
     enum world_dial dial;
+    world_dialler *dialler; // NULL: dial says
     struct peer *dialled;
     unsigned offloads;
 } world;
@@ -184,6 +185,11 @@ void world_dial(enum world_dial answer)
     world.dial = answer;
 }
 
+void world_dial_by(world_dialler *dialler)
+{
+    world.dialler = dialler;
+}
+
 struct peer *world_dialled(void)
 {
     struct peer *peer = world.dialled;
@@ -274,6 +280,11 @@ int socket_accept(int fd)
         }
     }
     return -EAGAIN;
+}
+
+int socket_come_from(int fd, int family, const struct sockaddr_storage *client)
+{
+    return 0;
 }
 
 int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms)
@@ -539,7 +550,7 @@ void ring_accept(struct ring *ring, struct ring_op *op, int fd)
 
 void ring_connect(struct ring *ring, struct ring_op *op, int fd, const struct sockaddr *address, socklen_t length)
 {
-    start(op, (struct pending){.kind = CONNECT, .fd = fd});
+    start(op, (struct pending){.kind = CONNECT, .fd = fd, .data = (void *)address});
 }
 
 void ring_receive(struct ring *ring, struct ring_op *op, int fd, void *data, size_t length, int flags)
@@ -762,7 +773,7 @@ static int run_connect(struct pending *pending)
 {
     struct peer *peer = socket_of(pending->fd);
 
-    switch (world.dial) {
+    switch (world.dialler ? world.dialler(pending->data, peer) : world.dial) {
     case WORLD_DIAL_REFUSE:
         return -ECONNREFUSED;
     case WORLD_DIAL_HANG:

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "ringbolt/buffer.h"
 #include "ringbolt/record.h"
@@ -35,6 +36,10 @@ struct peer *world_connect(int listener);
 // How the next outgoing connection will be answered.
 enum world_dial { WORLD_DIAL_ACCEPT, WORLD_DIAL_REFUSE, WORLD_DIAL_HANG };
 void world_dial(enum world_dial answer);
+// Asks for each outgoing connection, again and again while the answer is HANG; NULL: world_dial() says. `peer` is the stream of one that
+// is accepted.
+typedef enum world_dial world_dialler(const struct sockaddr *address, struct peer *peer);
+void world_dial_by(world_dialler *dialler);
 // The peer of the last outgoing connection that was accepted; NULL when there is none since the last call.
 struct peer *world_dialled(void);
 

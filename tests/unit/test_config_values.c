@@ -33,7 +33,7 @@ static const struct bad bad_values[] = {
      "c:3:16: `backlog` cannot be `0`; write a number from 1 to 65535\n"
      "c:3:30: `fast_open` cannot be `65536`; write a number from 0 to 65535\n"},
     {"a server has no queue of ours", IN_UPSTREAM "tcp: {backlog: 5}}]\n",
-     "c:3:7: unknown key `backlog`; known here are keepalive and user_timeout\n"},
+     "c:3:7: unknown key `backlog`; known here are keepalive, user_timeout and transparent\n"},
     {"TCP on a unix socket",
      APP "listeners: [{address: \"unix:/s\", upstream: app, tls: {certificates: [{chain: c, key: k}]},\n"
      "tcp: {keepalive: 1m}}]\n",
@@ -190,7 +190,7 @@ static void test_everything(void **state)
              "- {name: two, address: 'unix:run/s', upstream: first,\n"
              "   tls: {max_version: '1.2', certificates: [{chain: c, key: k}]}}\n"
              "upstreams:\n"
-             "- {name: first, tcp: {keepalive: 2m, user_timeout: 1ms}, balance: round_robin, servers: [{address: 'unix:/run/b'}]}\n"
+             "- {name: first, tcp: {keepalive: 2m, user_timeout: 1ms, transparent: yes}, balance: round_robin, servers: [{address: 'unix:/run/b'}]}\n"
              "- {name: second, servers: [{address: '[::1]:1'}, {address: '127.0.0.1:2'}]}\n");
     const struct config_tls *tls = &config->listeners[0].tls;
 
@@ -224,6 +224,8 @@ static void test_everything(void **state)
     assert_int_equal(config->upstreams[0].tcp.keepalive_s, 120);
     assert_int_equal(config->upstreams[0].tcp.user_timeout_ms, 1);
     assert_int_equal(config->upstreams[1].tcp.user_timeout_ms, 0);
+    assert_true(config->upstreams[0].tcp.is_transparent);
+    assert_false(config->upstreams[1].tcp.is_transparent);
     assert_int_equal(config->timeouts.handshake_ns, 1000000);
     assert_int_equal(config->timeouts.connect_ns, 2 * SECOND_NS);
     assert_int_equal(config->timeouts.idle_ns, 365 * 86400 * SECOND_NS);

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ringbolt/servers.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "ringbolt/clock.h"
+
+#define TAKE_TRIES 4
+#define LINE       64 // of the cache
+
+_Static_assert(sizeof(struct servers_state) == 2 * LINE, "a server's state has its lines for itself");
+
+struct servers {
+    unsigned workers;
+    size_t server_count;
+    size_t upstream_count;
+    size_t row;     // places in a worker's row: servers, then queues, then what fills the line
+    size_t *firsts; // by upstream: its first server's number
+    struct servers_state *states;
+    _Atomic uint32_t *places; // a row for each worker
+    void *memory;
+    size_t size;
+};
+
+// ---- life ----
+
+static size_t row_of(size_t places)
+{
+    const size_t in_line = LINE / sizeof(uint32_t);
+
+    return (places + in_line - 1) / in_line * in_line;
+}
+
+int servers_create(const struct config *config, struct servers **ret)
+{
+    struct servers *servers = calloc(1, sizeof(*servers));
+
+    if (!servers)
+        return -ENOMEM;
+    servers->firsts = calloc(config->upstream_count + 1, sizeof(*servers->firsts));
+    if (!servers->firsts)
+        goto failed;
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        servers->firsts[i] = servers->server_count;
+        servers->server_count += config->upstreams[i].server_count;
+    }
+    servers->upstream_count = config->upstream_count;
+    servers->workers = config->workers;
+    servers->row = row_of(servers->server_count + servers->upstream_count + 1);
+    servers->size =
+        servers->server_count * sizeof(*servers->states) + servers->workers * servers->row * sizeof(uint32_t);
+    servers->memory =
+        mmap(NULL, servers->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (servers->memory == MAP_FAILED)
+        goto failed;
+    servers->states = servers->memory;
+    servers->places = (_Atomic uint32_t *)(servers->states + servers->server_count);
+    *ret = servers;
+    return 0;
+failed:
+    free(servers->firsts);
+    free(servers);
+    return -ENOMEM;
+}
+
+void servers_destroy(struct servers *servers)
+{
+    if (!servers)
+        return;
+    munmap(servers->memory, servers->size);
+    free(servers->firsts);
+    free(servers);
+}
+
+size_t servers_number(const struct servers *servers, size_t upstream, size_t server)
+{
+    return servers->firsts[upstream] + server;
+}
+
+struct servers_state *servers_state(const struct servers *servers, size_t number)
+{
+    return &servers->states[number];
+}
+
+// ---- places ----
+
+static _Atomic uint32_t *place_of(const struct servers *servers, unsigned worker, size_t column)
+{
+    return &servers->places[worker * servers->row + column];
+}
+
+static unsigned count(const struct servers *servers, size_t column)
+{
+    unsigned total = 0;
+
+    for (unsigned i = 0; i < servers->workers; i++)
+        total += atomic_load(place_of(servers, i, column));
+    return total;
+}
+
+// First the place is taken, then it is counted: of two workers that take the last one at least one sees both. Who sees too many
+// steps back, and looks again, since the other may have done the same.
+static bool take(struct servers *servers, unsigned worker, size_t column, unsigned most)
+{
+    _Atomic uint32_t *own = place_of(servers, worker, column);
+
+    for (unsigned tries = 0; tries < TAKE_TRIES; tries++) {
+        atomic_fetch_add(own, 1);
+        if (most == 0 || count(servers, column) <= most)
+            return true;
+        atomic_fetch_sub(own, 1);
+        if (count(servers, column) >= most)
+            break;
+    }
+    return false;
+}
+
+static void give(struct servers *servers, unsigned worker, size_t column)
+{
+    atomic_fetch_sub(place_of(servers, worker, column), 1);
+}
+
+bool servers_take(struct servers *servers, unsigned worker, size_t number, unsigned most)
+{
+    return take(servers, worker, number, most);
+}
+
+void servers_give(struct servers *servers, unsigned worker, size_t number)
+{
+    give(servers, worker, number);
+}
+
+unsigned servers_live(const struct servers *servers, size_t number)
+{
+    return count(servers, number);
+}
+
+bool servers_queue_take(struct servers *servers, unsigned worker, size_t upstream, unsigned most)
+{
+    return most > 0 && take(servers, worker, servers->server_count + upstream, most);
+}
+
+void servers_queue_give(struct servers *servers, unsigned worker, size_t upstream)
+{
+    give(servers, worker, servers->server_count + upstream);
+}
+
+unsigned servers_queue_length(const struct servers *servers, size_t upstream)
+{
+    return count(servers, servers->server_count + upstream);
+}
+
+void servers_forget(struct servers *servers, unsigned worker)
+{
+    for (size_t i = 0; i < servers->row; i++)
+        atomic_store(place_of(servers, worker, i), 0);
+}
+
+// ---- health ----
+
+bool servers_is_fit(const struct servers_state *state, uint64_t now_ns)
+{
+    return atomic_load(&state->is_out) == 0 ||
+           (atomic_load(&state->out_until_ns) <= now_ns && atomic_load(&state->trial_until_ns) <= now_ns);
+}
+
+bool servers_try(struct servers_state *state, uint64_t now_ns, uint64_t until_ns)
+{
+    uint64_t before = atomic_load(&state->trial_until_ns);
+
+    return before <= now_ns && atomic_compare_exchange_strong(&state->trial_until_ns, &before, until_ns);
+}
+
+bool servers_failed(struct servers_state *state, const struct config_health *health, bool may_go_out,
+                    uint64_t now_ns)
+{
+    uint32_t failures = atomic_fetch_add(&state->failures, 1) + 1;
+    uint32_t in = 0;
+    bool has_changed = false;
+
+    atomic_fetch_add(&state->failures_total, 1);
+    if (health->max_fails > 0 && may_go_out &&
+        (failures >= health->max_fails || atomic_load(&state->is_out) != 0)) {
+        // Before it goes out, so that nobody takes it for one whose time is over.
+        atomic_store(&state->out_until_ns,
+                     health->check == CONFIG_CHECK_OFF ? now_ns + health->fail_timeout_ns : UINT64_MAX);
+        has_changed = atomic_compare_exchange_strong(&state->is_out, &in, 1);
+        if (has_changed)
+            atomic_store(&state->changed_ns, now_ns);
+    }
+    atomic_store(&state->trial_until_ns, 0);
+    return has_changed;
+}
+
+// The one who changes it from out to well.
+static bool come_back(struct servers_state *state, uint64_t now_ns)
+{
+    uint32_t out = 1;
+
+    if (atomic_load(&state->is_out) == 0 || !atomic_compare_exchange_strong(&state->is_out, &out, 0))
+        return false;
+    atomic_store(&state->trial_until_ns, 0);
+    atomic_store(&state->changed_ns, now_ns);
+    atomic_store(&state->returned_ns, now_ns);
+    return true;
+}
+
+bool servers_succeeded(struct servers_state *state, const struct config_health *health, uint64_t now_ns)
+{
+    atomic_fetch_add_explicit(&state->connects_total, 1, memory_order_relaxed);
+    // The line of a server that is well is written as rarely as can be.
+    if (atomic_load(&state->failures) != 0)
+        atomic_store(&state->failures, 0);
+    return health->check == CONFIG_CHECK_OFF && come_back(state, now_ns);
+}
+
+bool servers_set_health(struct servers_state *state, bool is_out, uint64_t now_ns)
+{
+    uint32_t in = 0;
+
+    atomic_store(&state->failures, 0);
+    if (!is_out)
+        return come_back(state, now_ns);
+    atomic_store(&state->out_until_ns, UINT64_MAX);
+    if (!atomic_compare_exchange_strong(&state->is_out, &in, 1))
+        return false;
+    atomic_store(&state->changed_ns, now_ns);
+    return true;
+}
+
+uint64_t servers_weight(const struct servers_state *state, const struct config_health *health, uint64_t whole,
+                        uint64_t now_ns)
+{
+    uint64_t returned_ns = atomic_load(&state->returned_ns);
+    uint64_t slow_ms = health->slow_start_ns / CLOCK_NS_PER_MS;
+    uint64_t gone_ms;
+    uint64_t part;
+
+    if (returned_ns == 0 || slow_ms == 0)
+        return whole;
+    gone_ms = now_ns > returned_ns ? (now_ns - returned_ns) / CLOCK_NS_PER_MS : 0; // clocks of two processes
+    if (gone_ms >= slow_ms)
+        return whole;
+    part = whole * gone_ms / slow_ms;
+    return part > 0 ? part : 1;
+}
+
+// ---- orders ----
+
+bool servers_set_order(struct servers_state *state, enum servers_order order, uint64_t now_ns)
+{
+    uint32_t before = atomic_load(&state->order);
+
+    if (before == (uint32_t)order)
+        return false;
+    if (before == SERVERS_DOWN) {
+        // Nobody has asked for its health meanwhile.
+        atomic_store(&state->failures, 0);
+        atomic_store(&state->is_out, 0);
+    }
+    if (order == SERVERS_READY)
+        atomic_store(&state->returned_ns, now_ns);
+    atomic_store(&state->changed_ns, now_ns);
+    atomic_store(&state->order, order);
+    return true;
+}
