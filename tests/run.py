@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds and runs every test, and closes with one line that counts them all. Called by scripts/test.
 
-One step after the other, so that the guest, which has one CPU and no patience, has it to itself:
+One step after the other, and guests, which have one CPU each, two at a time:
     unit, simulation, fuzz corpora → end to end → the same with sanitizers → in the guest: kernel record layer → end to end
 Each step's output goes to a file; of a step that fails, the end is shown. Counts come from the runners' JUnit files, so that a
 step that died without one counts as a failure of its own.
 """
 import argparse
+import concurrent.futures
+import glob
 import os
 import re
 import signal
@@ -22,6 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 IS_CI = os.environ.get("CI", "") not in ("", "0", "false")
 STEP_SECONDS_MAX = 20 * 60
 INTERRUPTED_SECONDS = 20
+TOOLS = ["agree", "bench_guest", "compare", "compare_page", "flood"]
 
 
 class Tally:
@@ -33,7 +36,7 @@ class Tally:
         self.failures, self.skips = [], {}
 
     def add_file(self, step, path):
-        """Counts a JUnit file; False when there is none or it holds no test. Meson leaves the reason of a skip out of it: it is
+        """Counts a JUnit file: (whether it holds a test, how many failed). Meson leaves the reason of a skip out of it: it is
         in the log beside it."""
         reasons = []
         if path.endswith(".junit.xml") and os.path.exists(path.replace(".junit.xml", ".txt")):
@@ -42,13 +45,14 @@ class Tally:
         try:
             cases = list(tree.parse(path).iter("testcase"))
         except (OSError, tree.ParseError):
-            return False
+            return False, 0
+        failed = 0
         with self.lock:
             for case in cases:
                 name = f"{step}: {case.get('classname', '')} {case.get('name', '')}".replace("  ", " ")
                 skipped = case.find("skipped")
                 if case.find("failure") is not None or case.find("error") is not None:
-                    self.failed += 1
+                    failed += 1
                     self.failures.append(name)
                 elif skipped is not None:
                     self.skipped += 1
@@ -56,7 +60,8 @@ class Tally:
                     self.skips.setdefault(f"{step}: {reason}", []).append(name)
                 else:
                     self.passed += 1
-        return bool(cases)
+            self.failed += failed
+        return bool(cases), failed
 
     def fail(self, step, why):
         with self.lock:
@@ -72,6 +77,7 @@ class Tally:
 class Runner:
     def __init__(self, tally, folder):
         self.tally, self.folder = tally, folder
+        self.running = set()
         self.lock = threading.Lock()
 
     def path(self, name):
@@ -88,6 +94,7 @@ class Runner:
         with open(log, "w") as output:
             process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                                        env={**os.environ, **(environment or {})}, start_new_session=True)
+            self.running.add(process)
             try:
                 status = process.wait(timeout=STEP_SECONDS_MAX)
             except subprocess.TimeoutExpired:
@@ -97,15 +104,15 @@ class Runner:
             except BaseException:  # a signal to this program alone
                 self.interrupt(process)
                 raise
+        self.running.discard(process)
         left = self.end_group(process.pid)
-        failed_before = self.tally.failed
-        counted = self.tally.add_file(name, junit) if junit else True
+        counted, failed = self.tally.add_file(name, junit) if junit else (True, 0)
         good = status == 0 and not left
         self.say(f"{'ok  ' if good else 'FAIL'} {name} ({time.monotonic() - started:.0f} s)")
         if left:
             self.tally.fail(name, "left a process behind")
         # Also when what ended badly (a crash in the middle) left a file in which nothing failed.
-        if not counted or (status != 0 and self.tally.failed == failed_before):
+        if not counted or (status != 0 and failed == 0):
             self.tally.fail(name, f"ended with status {status}" + (", no test was counted" if not counted else ""))
         if not good:
             with open(log, errors="replace") as output:
@@ -155,14 +162,14 @@ def meson_tests(run, name):
             pass
 
 
-def pytest(junit, workers):
-    return ["/usr/bin/python3", "-m", "pytest", "tests/e2e", "-q", "-p", "no:cacheprovider", "--junitxml", junit,
+def pytest(junit, workers, files=("tests/e2e",)):
+    return ["/usr/bin/python3", "-m", "pytest", *files, "-q", "-p", "no:cacheprovider", "--junitxml", junit,
             *(["-n", str(workers)] if workers else [])]
 
 
-def end_to_end(run, name, **environment):
+def end_to_end(run, name, *select, **environment):
     junit = run.path(f"{name}-e2e.xml")
-    run.step(f"{name}: end to end", pytest(junit, 2), junit, {"RINGBOLT": os.path.join(ROOT, name, "ringbolt"), **environment})
+    run.step(f"{name}: end to end", [*pytest(junit, 2), *select], junit, {"RINGBOLT": os.path.join(ROOT, name, "ringbolt"), **environment})
 
 
 def guest(run, kernel):
@@ -183,13 +190,28 @@ def guest(run, kernel):
             run.tally.passed += 1
     # All cases with kernel records both ways; those in which the layer makes the difference in its mixed forms. User records are
     # tested on this kernel.
-    parts = {"kernel": [], "tx late": ["-k", "records or bulk or backends"]}
+    files = sorted(glob.glob(os.path.join("tests", "e2e", "test_*.py"), root_dir=ROOT))
+    parts = {"kernel (1)": ("kernel", files[::2], []), "kernel (2)": ("kernel", files[1::2], []),
+             "tx late": ("tx late", files, ["-k", "records or bulk or backends"])}
     if kernel == "qemu":  # slow: what only the newer kernel can do
-        parts = {"kernel tx late": ["-k", "key_update"]}
-    for number, (layers, select) in enumerate(parts.items()):
+        parts = {"kernel tx late": ("kernel tx late", files, ["-k", "key_update"])}
+
+    def part(number, name):
+        layers, chosen, select = parts[name]
         junit = run.path(f"guest-{kernel}-{number}.xml")
         environment = [f"RINGBOLT={os.path.join(ROOT, 'build', 'ringbolt')}", f"RINGBOLT_E2E_LAYERS={layers}"]
-        run.step(f"{step}: end to end, {layers}", [*start, "env", *environment, *pytest(junit, 0), *select], junit)
+        run.step(f"{step}: end to end, {name}", [*start, "env", *environment, *pytest(junit, 0, chosen), *select], junit)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        parts_done = [pool.submit(part, number, name) for number, name in enumerate(parts)]
+        try:
+            for done in parts_done:
+                done.result()
+        except BaseException:  # a signal: the threads don't hear it
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(run.running):
+                run.interrupt(process)
+            raise
 
 
 def main():
@@ -209,7 +231,8 @@ def main():
                 def sanitized():
                     if build(run, "build-asan", "-Dtests=enabled", "-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"):
                         meson_tests(run, "build-asan")
-                        end_to_end(run, "build-asan", RINGBOLT_SANITIZE="asan ubsan", UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
+                        # Of the tools in Python sanitizers see nothing; what they drive is tested by test_load.py too.
+                        end_to_end(run, "build-asan", *(f"--ignore=tests/e2e/test_{tool}.py" for tool in TOOLS), RINGBOLT_SANITIZE="asan ubsan", UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
                 here.append(sanitized)
             for kernel in kernels:
                 here.append(lambda kernel=kernel: guest(run, kernel))

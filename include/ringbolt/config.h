@@ -169,6 +169,7 @@ struct config_listener {
     bool never_terminates; // every client is passed through, rejected or redirected: there may be no certificate
     size_t upstream; // of clients that no route is for, index into config.upstreams; CONFIG_NO_UPSTREAM: they are rejected
     struct config_proxy_from proxy;
+    char *hsts; // the header that the first final response of each connection of HTTP/1 carries, with its CRLF; NULL: none
     struct config_redirect redirect; // is_on: there are no routes, and no upstream
     bool is_plain; // `tls: off`: clients speak no TLS
     struct config_where where;

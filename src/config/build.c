@@ -301,6 +301,7 @@ static void build_listener(struct builder *builder, size_t index, const struct n
         build_plain(builder, node, listener);
     }
     build_tls(builder, &raw->tls, node_get(node, "tls"), !listener->never_terminates, &listener->tls);
+    build_hsts(builder, raw, node, listener);
     build_proxy_from(builder, raw, node, listener);
 }
 

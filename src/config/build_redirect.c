@@ -83,6 +83,7 @@ void build_redirect(struct builder *builder, const struct raw_listener *raw, con
     listener->upstream = CONFIG_NO_UPSTREAM;
     listener->never_terminates = true;
     refuse(builder, node, "tls", "such a listener speaks plain HTTP");
+    refuse(builder, node, "hsts", "browsers believe it over TLS alone");
     refuse(builder, node, "routes", "such a listener answers by itself");
     refuse(builder, node, "upstream", "such a listener answers by itself");
     builder_number(builder, section, "port", raw->redirect.port, (struct number_range){1, PORT_MAX, NULL},

@@ -64,6 +64,10 @@ size_t build_find_upstream(struct builder *builder, const char *name, const stru
 void build_redirect(struct builder *builder, const struct raw_listener *raw, const struct node *node,
                     struct config_listener *listener);
 
+// build_hsts.c
+void build_hsts(struct builder *builder, const struct raw_listener *raw, const struct node *node,
+                struct config_listener *listener);
+
 // build_route.c. listener->upstream, routes and what follows from them.
 void build_routes(struct builder *builder, const struct raw_listener *raw, const struct node *node,
                   struct config_listener *listener);

@@ -284,6 +284,7 @@ static void finish_listener(struct config_listener *listener)
         free(listener->route_names[i].name);
     free(listener->route_names);
     free(listener->proxy.networks);
+    free(listener->hsts);
     free(listener->redirect.host);
     free(listener->redirect.acme);
     free(listener->address.text);

@@ -183,12 +183,20 @@ static const cyaml_schema_field_t redirect_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t hsts_fields[] = {
+    TEXT_FIELD("max_age", REQUIRED, struct raw_hsts, max_age),
+    ENUM_FIELD("include_subdomains", OPTIONAL, struct raw_hsts, include_subdomains, switch_words),
+    ENUM_FIELD("preload", OPTIONAL, struct raw_hsts, preload, switch_words),
+    CYAML_FIELD_END,
+};
+
 // `tls` or `redirect`: the builder says which is missing.
 static const cyaml_schema_field_t listener_fields[] = {
     NAME_FIELD("name", OPTIONAL, struct raw_listener, name),
     TEXT_FIELD("address", REQUIRED, struct raw_listener, address),
     CYAML_FIELD_MAPPING("tls", OPTIONAL, struct raw_listener, tls, tls_fields),
     CYAML_FIELD_MAPPING("redirect", OPTIONAL, struct raw_listener, redirect, redirect_fields),
+    CYAML_FIELD_MAPPING("hsts", OPTIONAL, struct raw_listener, hsts, hsts_fields),
     CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_listener, limits, listener_limits_fields),
     CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_listener, tcp, listener_tcp_fields),
     LIST_FIELD("routes", OPTIONAL, struct raw_listener, routes, &route_value, 1, LIST_MAX),

@@ -95,11 +95,18 @@ struct raw_redirect {
     char *acme;
 };
 
+struct raw_hsts {
+    char *max_age;
+    int *include_subdomains;
+    int *preload;
+};
+
 struct raw_listener {
     char *name;
     char *address;
     struct raw_tls tls;
     struct raw_redirect redirect;
+    struct raw_hsts hsts;
     struct raw_listener_limits limits;
     struct raw_tcp tcp;
     struct raw_route *routes;

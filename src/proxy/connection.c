@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hsts.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 #include "ringbolt/socket.h"
@@ -316,6 +317,7 @@ static void enter_relay(struct connection *connection)
     connection->active_ns = connection->proxy->now_ns;
     timer_set(&connection->proxy->wheel, &connection->timer, until(connection, REST_NS));
     (void)header_out_send(connection); // before the flow has a chance to
+    hsts_start(connection);
     flow_start(&connection->up, leftover);
     if (connection->state == CONNECTION_RELAY)
         flow_start(&connection->down, server_leftover);
@@ -762,6 +764,7 @@ bool connection_reap(struct connection *connection)
     engine_destroy(connection->server_engine);
     peek_finish(connection);
     redirect_finish(connection);
+    hsts_finish(connection);
     endpoint_finish(&connection->client);
     endpoint_finish(&connection->server);
     shared_text_give(connection->names.sni);

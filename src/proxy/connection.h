@@ -110,6 +110,7 @@ struct connection {
     uint64_t active_ns;  // the last time that a byte moved
     uint64_t retired_ns; // when it ends because its certificate is retired; 0: that isn't so
     struct connection_names names;
+    struct hsts *hsts; // RELAY: what of the first response is still looked for; NULL: nothing (any more)
     // ANSWER only
     struct redirect *redirect; // a request, or its answer; NULL: between them
     unsigned requests;         // answered, or about to be

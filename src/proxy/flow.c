@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "connection.h"
+#include "hsts.h"
 #include "ringbolt/socket.h"
 
 static void receive(struct flow *flow);
@@ -46,9 +47,22 @@ void flow_finish(struct flow *flow)
 
 // ---- what was received ----
 
+static void deliver(struct flow *flow);
+
+// Whether what passes is looked at, for Strict-Transport-Security.
+static bool is_looked_at(const struct flow *flow)
+{
+    return flow->connection->hsts && flow == &flow->connection->down;
+}
+
 // The flow's source has ended in an orderly way and all it sent has been passed on.
 static void end(struct flow *flow)
 {
+    if (is_looked_at(flow) && hsts_flush(flow)) {
+        flow->is_closing = true; // comes back here
+        deliver(flow);
+        return;
+    }
     give_buffer(flow);
     flow->state = FLOW_ENDED;
     flow->destination->is_close_due = true;
@@ -94,6 +108,11 @@ static void next(struct flow *flow)
 // Passes on what the pieces hold.
 static void deliver(struct flow *flow)
 {
+    if (is_looked_at(flow) && !hsts_pass(flow)) {
+        if (flow->connection->state == CONNECTION_RELAY)
+            next(flow);
+        return;
+    }
     flow->state = FLOW_READY;
     connection_transmit(flow->connection, flow->destination);
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Listeners that redirect, in the configuration.
+// Listeners that redirect, and Strict-Transport-Security, in the configuration.
 #include "configs.h"
 
+#define WEB_HSTS                                                                                             \
+    "listeners: [{address: \"127.0.0.1:443\", tls: {certificates: [{chain: c, key: k}]}, upstream: app, hsts: {max_age: 1d}}]\n"
 #define REDIRECT(inner) "listeners: [{address: \"127.0.0.1:80\",\nredirect: " inner "}]\n"
 
 static void test_alone(void **state)
@@ -37,6 +39,31 @@ static void test_all(void **state)
     config_destroy(config);
 }
 
+static void test_hsts(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *header;
+    } cases[] = {
+        {"{max_age: 365d}", "Strict-Transport-Security: max-age=31536000\r\n"},
+        {"{max_age: 0s, include_subdomains: no}", "Strict-Transport-Security: max-age=0\r\n"},
+        {"{max_age: 5m, include_subdomains: true}",
+         "Strict-Transport-Security: max-age=300; includeSubDomains\r\n"},
+        {"{max_age: 365d, include_subdomains: true, preload: true}",
+         "Strict-Transport-Security: max-age=31536000; includeSubDomains; preload\r\n"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct config *config;
+        char text[512];
+
+        snprintf(text, sizeof(text), "%shsts: %s}]\n", IN_LISTENER, cases[i].text);
+        config = load(text);
+        assert_string_equal(config->listeners[0].hsts, cases[i].header);
+        config_destroy(config);
+    }
+}
+
 #define BESIDE "can't stand beside `redirect`: such a listener "
 #define ALONE  "write a name or an address alone, IPv6 as `\"[2001:db8::1]\"`; the port goes into `port`\n"
 static const struct bad bad_redirects[] = {
@@ -49,6 +76,19 @@ static const struct bad bad_redirects[] = {
      "c:3:15: `upstream` " BESIDE "answers by itself; remove one of them\n"},
     {"routes too", REDIRECT("{}, routes: [{reject: true}]"),
      "c:2:15: `routes` " BESIDE "answers by itself; remove one of them\n"},
+    {"hsts too", REDIRECT("{}, hsts: {max_age: 1d}"),
+     "c:2:15: `hsts` can't stand beside `redirect`: browsers believe it over TLS alone; remove one of "
+     "them\n"},
+    {"hsts without TLS", APP "listeners: [{address: \"*:1\", upstream: app, tls: off, hsts: {max_age: 1d}}]\n",
+     "c:2:50: warning: nothing is encrypted here: the listener has `tls: off`, and its upstream `app` has no `tls`\n"
+     "c:2:61: `hsts` is for clients that came over TLS (RFC 6797 §7.2); remove it\n"},
+    {"hsts towards TLS", WEB_HSTS "upstreams: [{name: app, tls: {}, servers: [{address: \"127.0.0.1:443\"}]}]\n",
+     "c:1:104: `hsts` is not supported towards upstreams with `tls`, as `app` has it; let its servers send the header, or speak plaintext "
+     "with them\n"},
+    {"hsts without an age", IN_LISTENER "hsts: {preload: true}}]\n",
+     "c:3:7: required key `max_age` is missing; `hsts` needs it\n"},
+    {"hsts for too long", IN_LISTENER "hsts: {max_age: 366d}}]\n",
+     "c:3:17: `max_age`: 366d is too long; at most `365d` are allowed\n"},
     {"port 0", REDIRECT("{port: 0}"), "c:2:18: `port` cannot be `0`; write a number from 1 to 65535\n"},
     {"a port too large", REDIRECT("{port: 65536}"),
      "c:2:18: `port` cannot be `65536`; write a number from 1 to 65535\n"},
@@ -70,7 +110,8 @@ static const struct bad bad_redirects[] = {
 
 int main(void)
 {
-    const struct CMUnitTest fixed[] = {cmocka_unit_test(test_alone), cmocka_unit_test(test_all)};
+    const struct CMUnitTest fixed[] = {cmocka_unit_test(test_alone), cmocka_unit_test(test_all),
+                                       cmocka_unit_test(test_hsts)};
     struct CMUnitTest tests[COUNT(fixed) + COUNT(bad_redirects)];
     size_t count = COUNT(fixed);
 

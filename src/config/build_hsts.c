@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// HTTP Strict Transport Security (RFC 6797): the header that a listener's responses carry.
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "ringbolt/clock.h"
+#include "src/config/builder.h"
+#include "src/config/memory.h"
+
+#define PRELOAD_NS (UINT64_C(365) * 86400 * CLOCK_NS_PER_S)
+
+static bool is_set(const int *word)
+{
+    return word != NULL && *word != 0;
+}
+
+// What comes from servers in TLS is opened record by record in one buffer, where nothing can be put in between.
+static void check_upstream(struct builder *builder, size_t upstream, const struct node *section)
+{
+    if (upstream == CONFIG_NO_UPSTREAM || !builder->config->upstreams[upstream].tls.is_on)
+        return;
+    report_add(builder->report, node_where(section),
+               "`hsts` is not supported towards upstreams with `tls`, as `%s` has it; let its servers send the header, or speak "
+               "plaintext with them",
+               builder->config->upstreams[upstream].name);
+}
+
+static void check_upstreams(struct builder *builder, const struct config_listener *listener,
+                            const struct node *section)
+{
+    check_upstream(builder, listener->upstream, section);
+    for (size_t i = 0; i < listener->route_count; i++) {
+        if (listener->routes[i].way == CONFIG_WAY_UPSTREAM)
+            check_upstream(builder, listener->routes[i].upstream, section);
+    }
+}
+
+void build_hsts(struct builder *builder, const struct raw_listener *raw, const struct node *node,
+                struct config_listener *listener)
+{
+    const struct node *section = node_get(node, "hsts");
+    bool subdomains = is_set(raw->hsts.include_subdomains);
+    bool preload = is_set(raw->hsts.preload);
+    uint64_t age_ns = 0;
+    char header[128];
+
+    if (section == NULL || node_is_wrong(node_get(section, "max_age")))
+        return;
+    if (listener->is_plain)
+        report_add(builder->report, node_where(section), "`hsts` is for clients that came over TLS (RFC 6797 §7.2); remove it");
+    else if (!listener->redirect.is_on)
+        check_upstreams(builder, listener, section);
+    builder_time(builder, section, "max_age", raw->hsts.max_age, (struct time_range){"0s", "365d"}, &age_ns);
+    // What those who keep the list ask for (hstspreload.org).
+    if (preload && (!subdomains || age_ns < PRELOAD_NS) && !section->is_partial)
+        report_warn(
+            builder->report, node_where(node_get(section, "preload")),
+            "`preload` is taken up by browsers only with `include_subdomains: true` and `max_age: 365d`");
+    snprintf(header, sizeof(header), "Strict-Transport-Security: max-age=%" PRIu64 "%s%s\r\n",
+             (uint64_t)(age_ns / CLOCK_NS_PER_S), subdomains ? "; includeSubDomains" : "", preload ? "; preload" : "");
+    listener->hsts = memory_copy(header);
+}
