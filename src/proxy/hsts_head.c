@@ -62,6 +62,14 @@ void hsts_head_init(struct hsts_head *head)
 
 enum verdict { MORE, HERE, NOWHERE };
 
+// What came ahead of bytes[at]; of -1: ahead of the CR that is held.
+static char byte_before(const struct hsts_head *head, const char *bytes, int64_t at)
+{
+    if (at > 0)
+        return bytes[at - 1];
+    return at == 0 && head->holds ? '\r' : head->before;
+}
+
 // HERE: the header goes ahead of *ret_at, where the empty line begins; -1: that is the CR which is held.
 static enum verdict look(struct hsts_head *head, const char *bytes, size_t length, int64_t *ret_at)
 {
@@ -81,7 +89,8 @@ static enum verdict look(struct hsts_head *head, const char *bytes, size_t lengt
         return NOWHERE;
     has_cr = at > 0 ? bytes[at - 1] == '\r' : head->holds;
     *ret_at = (int64_t)at - has_cr;
-    return HERE;
+    // The parser lets a CR within the status line stand for its end.
+    return byte_before(head, bytes, *ret_at) == '\n' ? HERE : NOWHERE;
 }
 
 static void add(struct hsts_parts *parts, const void *bytes, size_t length)
@@ -103,7 +112,14 @@ void hsts_head_pass(struct hsts_head *head, const char *header, const char *byte
     if (length == 0)
         return; // to the parser it would be the end
     verdict = look(head, bytes, length, &at);
-    head->holds = verdict == MORE && bytes[length - 1] == '\r';
+    if (verdict == MORE) {
+        bool holds = bytes[length - 1] == '\r';
+
+        head->before = byte_before(head, bytes, (int64_t)length - holds);
+        head->holds = holds;
+    } else {
+        head->holds = false;
+    }
     ret->is_over = verdict != MORE;
     ret->is_as_was = verdict != HERE && !held && !head->holds;
     if (verdict == HERE && at < 0)

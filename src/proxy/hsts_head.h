@@ -17,6 +17,7 @@ struct hsts_head {
     bool is_servers_own; // the server sent one
     bool is_found;       // the head of the first final response has come to its end
     bool holds;          // a CR, the last byte that came
+    char before;         // the byte that came last, ahead of that CR
 };
 
 // What is to be passed on in place of what came: texts, one behind the other.
