@@ -78,9 +78,9 @@ class Ringbolt(Proxy):
     product = "ringbolt"
     stop_signal = signal.SIGINT
 
-    def __init__(self, *identity, transmit="off", receive="off", offload_after=None):
+    def __init__(self, *identity, transmit="off", receive="off", offload_after=None, limits=""):
         super().__init__(*identity)
-        self.transmit, self.receive, self.offload_after = transmit, receive, offload_after
+        self.transmit, self.receive, self.offload_after, self.limits = transmit, receive, offload_after, limits
 
     def missing(self, probe, ciphersuite):
         can_transmit, can_receive, words = machine.kernel_tls(probe, ciphersuite)
@@ -93,7 +93,7 @@ class Ringbolt(Proxy):
         return f"""workers: 1
 ktls: {{ transmit: {self.transmit}, receive: {self.receive}{after} }}
 log: {{ access: false }}
-limits: {{ connections: {lab.connections} }}
+limits: {{ connections: {lab.connections}{', ' + self.limits if self.limits else ''} }}
 timeouts: {{ idle: 1h }}
 admin: {{ socket: off }}
 listeners:
