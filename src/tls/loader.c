@@ -11,9 +11,8 @@
 
 #include "ringbolt/material.h"
 #include "src/tls/certificate.h"
-#include "src/tls/chain.h"
 #include "src/tls/encrypted.h"
-#include "src/tls/key_file.h"
+#include "src/tls/pair.h"
 #include "src/tls/pkcs12.h"
 #include "src/tls/private_key.h"
 
@@ -45,32 +44,6 @@ void loader_ask_no_more(struct loader *loader)
 
 // ---- files ----
 
-static int chain_read(struct loader *loader, const struct named_file *file, STACK_OF(X509) * certificates)
-{
-    struct content content;
-    int result = content_read(file, &content);
-
-    if (result < 0)
-        return result;
-    result = chain_parse(file, &content, loader->pool, certificates);
-    content_finish(&content);
-    return result;
-}
-
-static int key_read(struct loader *loader, const struct named_file *file,
-                    const struct config_certificate *source, struct material_bytes *ret)
-{
-    struct content content;
-    int result = content_read(file, &content);
-
-    if (result < 0)
-        return result;
-    content_warn_mode(file);
-    result = key_file_parse(file, &content, loader->passphrases, &source->passphrase, ret);
-    content_finish(&content);
-    return result;
-}
-
 static int pkcs12_read(struct loader *loader, const struct named_file *file,
                        const struct config_certificate *source, STACK_OF(X509) * certificates,
                        struct material_bytes *ret_key)
@@ -98,34 +71,19 @@ static int pkcs12_read(struct loader *loader, const struct named_file *file,
 static int load_pair(struct loader *loader, const struct config_certificate *source, struct report *report,
                      STACK_OF(X509) * certificates, struct material_bytes *key, struct certificate **ret)
 {
-    const struct named_file chain_file = {
-        .report = report,
-        .where = source->chain_where,
-        .path = source->chain,
-        .what = "certificate chain",
-        .cure = "give a PEM file with the certificate first",
-        .key_cure = "chain and key look exchanged",
-    };
-    const struct named_file key_file = {
-        .report = report,
-        .where = source->key_where,
-        .path = source->key,
-        .what = "private key",
-        .cure = "give a PEM file with the certificate's private key",
-    };
+    struct pair pair;
     struct certificate_parts parts = {
-        .chain = &chain_file,
-        .key = &key_file,
+        .chain = &pair.chain,
+        .key = &pair.key,
         .certificates = certificates,
         .names = source->names,
         .name_count = source->name_count,
     };
-    int chain_result = chain_read(loader, &chain_file, certificates);
 
-    // Both are read whatever the other is, so that one run says all that is wrong.
-    if (key_read(loader, &key_file, source, key) == 0)
+    pair_read(loader, source, report, certificates, key, &pair);
+    if (pair.key_result == 0)
         parts.private_key = key;
-    return chain_result == 0 ? certificate_make(&parts, loader->pool, ret) : -EINVAL;
+    return pair.chain_result == 0 ? certificate_make(&parts, loader->pool, ret) : -EINVAL;
 }
 
 static int load_pkcs12(struct loader *loader, const struct config_certificate *source, struct report *report,

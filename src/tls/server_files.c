@@ -14,10 +14,7 @@
 #include <openssl/err.h>
 
 #include "src/config/memory.h"
-#include "src/tls/chain.h"
-#include "src/tls/content.h"
-#include "src/tls/key_file.h"
-#include "src/tls/loader.h"
+#include "src/tls/pair.h"
 #include "src/tls/private_key.h"
 
 struct tls_upstreams {
@@ -146,70 +143,27 @@ static int load_trust(struct tls_upstreams *upstreams, const struct config_serve
 
 // ---- the certificate that we show ----
 
-static int read_chain(const struct named_file *file, struct loader *loader, STACK_OF(X509) * certificates)
-{
-    struct content content;
-    int result = content_read(file, &content);
-
-    if (result < 0)
-        return result;
-    result = chain_parse(file, &content, loader->pool, certificates);
-    content_finish(&content);
-    return result;
-}
-
-static int read_key(const struct named_file *file, struct loader *loader,
-                    const struct config_certificate *source, struct material_bytes *ret)
-{
-    struct content content;
-    int result = content_read(file, &content);
-
-    if (result < 0)
-        return result;
-    content_warn_mode(file);
-    result = key_file_parse(file, &content, loader->passphrases, &source->passphrase, ret);
-    content_finish(&content);
-    return result;
-}
-
 static int load_certificate(const struct config_certificate *source, struct loader *loader,
                             struct report *report, struct server_files *files)
 {
-    const struct named_file chain = {
-        .report = report,
-        .where = source->chain_where,
-        .path = source->chain,
-        .what = "certificate chain",
-        .cure = "give a PEM file with the certificate first",
-        .key_cure = "chain and key look exchanged",
-    };
-    const struct named_file key = {
-        .report = report,
-        .where = source->key_where,
-        .path = source->key,
-        .what = "private key",
-        .cure = "give a PEM file with the certificate's private key",
-    };
     STACK_OF(X509) *certificates = sk_X509_new_null();
-    int chain_result;
-    int key_result;
+    struct pair pair;
 
     if (certificates == NULL)
         abort();
-    chain_result = read_chain(&chain, loader, certificates);
-    key_result = read_key(&key, loader, source, &files->key);
+    pair_read(loader, source, report, certificates, &files->key, &pair);
     files->certificates = certificates;
-    if (chain_result < 0 || key_result < 0)
+    if (pair.chain_result < 0 || pair.key_result < 0)
         return -EINVAL;
     if (private_key_match(&files->key, sk_X509_value(certificates, 0)) != PRIVATE_KEY_MATCHES) {
-        file_complain(&key,
+        file_complain(&pair.key,
                       "the private key in %s does not belong to the certificate in %s; give the key that it "
                       "was made with",
                       source->key, source->chain);
         return -EINVAL;
     }
     if (X509_cmp_current_time(X509_get0_notAfter(sk_X509_value(certificates, 0))) < 0)
-        file_warn(&chain, "the certificate in %s has expired, so servers will refuse it; renew it",
+        file_warn(&pair.chain, "the certificate in %s has expired, so servers will refuse it; renew it",
                   source->chain);
     return 0;
 }
