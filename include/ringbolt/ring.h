@@ -11,6 +11,7 @@
 // tests/sim/fake_ring.c implements the same interface in memory.
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +38,12 @@ struct ring_op {
     int refused;      // why it could not be submitted
     struct list node; // among those refused, or whose cancellation is still to be submitted
 };
+
+// Whether a result says that the kernel was short of something for a moment, and the same may be tried again.
+static inline bool ring_is_passing(int result)
+{
+    return result == -EAGAIN || result == -EINTR || result == -ENOMEM;
+}
 
 static inline void ring_op_init(struct ring_op *op, ring_handler *handler)
 {

@@ -442,7 +442,7 @@ static void on_control_sent(struct ring_op *op, const struct ring_completion *co
         connection_reap(connection);
         return;
     }
-    if (result == -EAGAIN || result == -EINTR || result == -ENOMEM)
+    if (ring_is_passing(result))
         result = 0;
     if (result < 0) {
         struct flow *flow = connection_flow_into(connection, endpoint);

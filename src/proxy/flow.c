@@ -256,7 +256,7 @@ static void receive_failed(struct flow *flow, int error)
 {
     struct endpoint_event event = {.kind = ENDPOINT_GOES_ON};
 
-    if (error == -EAGAIN || error == -EINTR || error == -ENOMEM) {
+    if (ring_is_passing(error)) {
         // Bulk that pauses: wait without a buffer, then try with a large one again.
         if (flow->kept == 0)
             give_buffer(flow);
@@ -611,7 +611,7 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
     int result = completion->result;
 
     list_remove(&flow->node);
-    if (result == -EAGAIN || result == -EINTR || result == -ENOMEM)
+    if (ring_is_passing(result))
         result = 0; // the kernel was short of something for a moment
     if (connection->state == CONNECTION_DYING) {
         flow->state = FLOW_STOPPED;

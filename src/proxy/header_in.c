@@ -186,11 +186,6 @@ static void look(struct connection *connection, struct buffer *buffer)
 
 // ---- receiving ----
 
-static bool is_passing(int result)
-{
-    return result == -EAGAIN || result == -EINTR || result == -ENOMEM;
-}
-
 static void on_first(struct ring_op *op, const struct ring_completion *completion)
 {
     struct connection *connection = connection_of(op);
@@ -204,7 +199,7 @@ static void on_first(struct ring_op *op, const struct ring_completion *completio
     } else if (completion->result == -ENOBUFS) {
         connection->up.state = FLOW_STARVED;
         list_push_back(&proxy->starved, &connection->up.node);
-    } else if (is_passing(completion->result)) {
+    } else if (ring_is_passing(completion->result)) {
         receive(connection);
     } else {
         refuse(connection, "the peer left without a PROXY header");
@@ -225,7 +220,7 @@ static void on_rest(struct ring_op *op, const struct ring_completion *completion
     } else if (completion->result > 0) {
         buffer->pieces[0].iov_len += (size_t)completion->result;
         look(connection, buffer);
-    } else if (is_passing(completion->result)) {
+    } else if (ring_is_passing(completion->result)) {
         receive_rest(connection, buffer);
     } else {
         buffer_give(connection->proxy->pool, buffer);

@@ -194,7 +194,7 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
     struct header_out *out = connection->header->out;
     int result = completion->result;
 
-    if (result == -EAGAIN || result == -EINTR || result == -ENOMEM)
+    if (ring_is_passing(result))
         result = 0;
     if (connection->state != CONNECTION_RELAY && connection->state != CONNECTION_SHAKE) {
         connection_drain(connection);

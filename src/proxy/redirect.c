@@ -239,11 +239,6 @@ static struct connection *connection_of(struct endpoint *endpoint)
     return list_entry(endpoint, struct connection, client);
 }
 
-static bool is_passing(int result)
-{
-    return result == -EAGAIN || result == -EINTR || result == -ENOMEM;
-}
-
 static void left(struct connection *connection, int result)
 {
     if (result < 0)
@@ -267,7 +262,7 @@ static void on_received(struct ring_op *op, const struct ring_completion *comple
     } else if (completion->result == -ENOBUFS) {
         connection->up.state = FLOW_STARVED;
         list_push_back(&proxy->starved, &connection->up.node);
-    } else if (is_passing(completion->result)) {
+    } else if (ring_is_passing(completion->result)) {
         receive(connection);
     } else {
         left(connection, completion->result);
@@ -279,7 +274,7 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
 {
     struct connection *connection = connection_of(list_entry(op, struct endpoint, transmit_op));
     struct redirect *redirect = connection->redirect;
-    int result = is_passing(completion->result) ? 0 : completion->result;
+    int result = ring_is_passing(completion->result) ? 0 : completion->result;
 
     if (result > 0) {
         redirect->answer_sent += (size_t)result;

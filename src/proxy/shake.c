@@ -175,8 +175,7 @@ static void on_received(struct ring_op *op, const struct ring_completion *comple
     } else if (completion->result == -ENOBUFS) {
         connection->down.state = FLOW_STARVED;
         list_push_back(&proxy->starved, &connection->down.node);
-    } else if (completion->result == -EAGAIN || completion->result == -ENOMEM ||
-               completion->result == -EINTR) {
+    } else if (ring_is_passing(completion->result)) {
         receive(connection);
     } else {
         connection_end(connection, END_SERVER_HANDSHAKE, ALERT_INTERNAL_ERROR,
@@ -202,7 +201,7 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
     struct connection *connection = connection_of(list_entry(op, struct endpoint, transmit_op));
     int result = completion->result;
 
-    if (result == -EAGAIN || result == -EINTR || result == -ENOMEM)
+    if (ring_is_passing(result))
         result = 0;
     if (connection->state != CONNECTION_SHAKE) {
         connection_drain(connection);
