@@ -2,9 +2,10 @@
 // What `ringbolt certificates` shows: a table, a line each, and below it what is wrong.
 #include "cli.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "table.h"
 
 #define NAMES_SHOWN 2
 
@@ -28,27 +29,6 @@ struct row {
     char *cells[COLUMNS];
 };
 
-static char *cell(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static char *cell(const char *format, ...)
-{
-    va_list arguments;
-    char *made = NULL;
-
-    va_start(arguments, format);
-    if (vasprintf(&made, format, arguments) < 0)
-        abort();
-    va_end(arguments);
-    return made;
-}
-
-static const char *text(const json_t *object, const char *key)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-
-    return value ? value : "";
-}
-
 // ---- cells ----
 
 static char *names_cell(const json_t *certificate)
@@ -60,43 +40,43 @@ static char *names_cell(const json_t *certificate)
     char more[32] = "";
 
     if (!first)
-        return cell("-");
+        return table_cell("-");
     if (count > NAMES_SHOWN)
         snprintf(more, sizeof(more), ", +%zu", count - NAMES_SHOWN);
-    return cell("%s%s%s%s", first, second ? ", " : "", second ? second : "", more);
+    return table_cell("%s%s%s%s", first, second ? ", " : "", second ? second : "", more);
 }
 
 // The common name if there is one. RFC 2253 puts it first, and escapes commas in it.
 static char *issuer_cell(const json_t *certificate)
 {
-    const char *issuer = text(certificate, "issuer");
+    const char *issuer = table_text(certificate, "issuer");
     const char *name = strstr(issuer, "CN=");
     size_t length = 0;
 
     if (!name || (name != issuer && name[-1] != ','))
-        return cell("%s", issuer);
+        return table_cell("%s", issuer);
     name += 3;
     while (name[length] && name[length] != ',' && name[length] != '+')
         length += name[length] == '\\' && name[length + 1] ? 2 : 1;
-    return cell("%.*s", (int)length, name);
+    return table_cell("%.*s", (int)length, name);
 }
 
 static char *expires_cell(const json_t *certificate)
 {
     json_int_t days = json_integer_value(json_object_get(certificate, "days_left"));
-    const char *when = text(certificate, "not_after");
+    const char *when = table_text(certificate, "not_after");
 
     if (json_is_true(json_object_get(certificate, "expired")))
-        return cell("%.10s (expired)", when);
-    return cell("%.10s (%" JSON_INTEGER_FORMAT " day%s)", when, days, days == 1 ? "" : "s");
+        return table_cell("%.10s (expired)", when);
+    return table_cell("%.10s (%" JSON_INTEGER_FORMAT " day%s)", when, days, days == 1 ? "" : "s");
 }
 
 static char *key_cell(const json_t *certificate)
 {
     json_int_t bits = json_integer_value(json_object_get(certificate, "key_bits"));
-    const char *key = text(certificate, "key");
+    const char *key = table_text(certificate, "key");
 
-    return strcmp(key, "Ed25519") == 0 ? cell("%s", key) : cell("%s %" JSON_INTEGER_FORMAT, key, bits);
+    return strcmp(key, "Ed25519") == 0 ? table_cell("%s", key) : table_cell("%s %" JSON_INTEGER_FORMAT, key, bits);
 }
 
 static char *ocsp_cell(const json_t *certificate)
@@ -105,18 +85,18 @@ static char *ocsp_cell(const json_t *certificate)
     const char *until = json_string_value(json_object_get(ocsp, "next_update"));
 
     if (json_is_string(json_object_get(ocsp, "problem")))
-        return cell(json_is_true(json_object_get(ocsp, "stapled")) ? "stapled, problem" : "missing");
+        return table_cell(json_is_true(json_object_get(ocsp, "stapled")) ? "stapled, problem" : "missing");
     if (!json_is_true(json_object_get(ocsp, "stapled")))
-        return cell("-");
-    return until ? cell("until %.10s", until) : cell("stapled");
+        return table_cell("-");
+    return until ? table_cell("until %.10s", until) : table_cell("stapled");
 }
 
 // "2026-11-21 09:30": what of the time matters to people.
 static char *loaded_cell(const json_t *certificate)
 {
-    const char *loaded = text(certificate, "loaded");
+    const char *loaded = table_text(certificate, "loaded");
 
-    return strlen(loaded) < 16 ? cell("%s", loaded) : cell("%.10s %.5s", loaded, loaded + 11);
+    return strlen(loaded) < 16 ? table_cell("%s", loaded) : table_cell("%.10s %.5s", loaded, loaded + 11);
 }
 
 static struct row make_row(const json_t *certificate)
@@ -128,41 +108,12 @@ static struct row make_row(const json_t *certificate)
             [COLUMN_EXPIRES] = expires_cell(certificate),
             [COLUMN_KEY] = key_cell(certificate),
             [COLUMN_HANDSHAKES] =
-                cell("%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(certificate, "handshakes"))),
-            [COLUMN_STATE] = cell(json_is_string(json_object_get(certificate, "problem")) ? "problem" : "ok"),
+                table_cell("%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(certificate, "handshakes"))),
+            [COLUMN_STATE] = table_cell(json_is_string(json_object_get(certificate, "problem")) ? "problem" : "ok"),
             [COLUMN_OCSP] = ocsp_cell(certificate),
             [COLUMN_LOADED] = loaded_cell(certificate),
-            [COLUMN_FILE] = cell("%s", text(certificate, "file")),
+            [COLUMN_FILE] = table_cell("%s", table_text(certificate, "file")),
         }};
-}
-
-// ---- the table ----
-
-// Characters, not bytes.
-static size_t width_of(const char *shown)
-{
-    size_t width = 0;
-
-    for (; *shown; shown++)
-        width += ((unsigned char)*shown & 0xc0) != 0x80;
-    return width;
-}
-
-static void print_row(const struct row *row, const size_t widths[COLUMNS])
-{
-    for (int column = 0; column < COLUMNS; column++) {
-        size_t width = width_of(row->cells[column]);
-
-        if (column == COLUMN_HANDSHAKES)
-            printf("%*s", (int)(widths[column] - width), "");
-        cli_print_text(stdout, row->cells[column]);
-        if (column + 1 == COLUMNS)
-            printf("\n");
-        else if (column == COLUMN_HANDSHAKES)
-            printf("  ");
-        else
-            printf("%*s", (int)(widths[column] - width) + 2, "");
-    }
 }
 
 static bool mentions(const char *problem, const char *file)
@@ -175,9 +126,9 @@ static void print_problem(const json_t *certificate, const json_t *problem)
     if (!json_is_string(problem))
         return;
     // Most name the file themselves.
-    if (!mentions(json_string_value(problem), text(certificate, "file")) &&
-        !mentions(json_string_value(problem), text(certificate, "key_file"))) {
-        cli_print_text(stdout, text(certificate, "file"));
+    if (!mentions(json_string_value(problem), table_text(certificate, "file")) &&
+        !mentions(json_string_value(problem), table_text(certificate, "key_file"))) {
+        cli_print_text(stdout, table_text(certificate, "file"));
         printf(": ");
     }
     cli_print_text(stdout, json_string_value(problem));
@@ -201,27 +152,12 @@ void cli_print_certificates(const json_t *answer)
     const json_t *certificates = json_object_get(answer, "certificates");
     size_t count = json_array_size(certificates);
     struct row *rows = calloc(count + 1, sizeof(*rows));
-    size_t widths[COLUMNS] = {0};
 
     if (!rows)
         abort();
-    for (int column = 0; column < COLUMNS; column++)
-        rows[0].cells[column] = cell("%s", titles[column]);
     for (size_t i = 0; i < count; i++)
-        rows[i + 1] = make_row(json_array_get(certificates, i));
-    for (size_t i = 0; i <= count; i++) {
-        for (int column = 0; column < COLUMNS; column++) {
-            size_t width = width_of(rows[i].cells[column]);
-
-            if (width > widths[column])
-                widths[column] = width;
-        }
-    }
-    for (size_t i = 0; i <= count; i++) {
-        print_row(&rows[i], widths);
-        for (int column = 0; column < COLUMNS; column++)
-            free(rows[i].cells[column]);
-    }
+        rows[i] = make_row(json_array_get(certificates, i));
+    table_print(titles, COLUMNS, 1u << COLUMN_HANDSHAKES, rows->cells, count);
     free(rows);
     print_problems(certificates);
 }

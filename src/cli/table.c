@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "table.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli.h"
+
+#define COLUMNS_MAX 32
+
+char *table_cell(const char *format, ...)
+{
+    va_list arguments;
+    char *made = NULL;
+
+    va_start(arguments, format);
+    if (vasprintf(&made, format, arguments) < 0)
+        abort();
+    va_end(arguments);
+    return made;
+}
+
+const char *table_text(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+
+    return value ? value : "";
+}
+
+// Characters, not bytes.
+static size_t width_of(const char *shown)
+{
+    size_t width = 0;
+
+    for (; *shown; shown++)
+        width += ((unsigned char)*shown & 0xc0) != 0x80;
+    return width;
+}
+
+static void widen(const char *const *cells, unsigned columns, size_t widths[COLUMNS_MAX])
+{
+    for (unsigned column = 0; column < columns; column++) {
+        size_t width = width_of(cells[column]);
+
+        if (width > widths[column])
+            widths[column] = width;
+    }
+}
+
+static void print_row(const char *const *cells, unsigned columns, uint32_t numbers,
+                      const size_t widths[COLUMNS_MAX])
+{
+    for (unsigned column = 0; column < columns; column++) {
+        int room = (int)(widths[column] - width_of(cells[column]));
+        bool is_number = numbers >> column & 1;
+
+        if (is_number)
+            printf("%*s", room, "");
+        cli_print_text(stdout, cells[column]);
+        if (column + 1 == columns)
+            printf("\n");
+        else
+            printf("%*s", is_number ? 2 : room + 2, "");
+    }
+}
+
+void table_print(const char *const *titles, unsigned columns, uint32_t numbers, char **cells, size_t rows)
+{
+    size_t widths[COLUMNS_MAX] = {0};
+
+    widen(titles, columns, widths);
+    for (size_t i = 0; i < rows; i++)
+        widen((const char *const *)&cells[i * columns], columns, widths);
+    print_row(titles, columns, numbers, widths);
+    for (size_t i = 0; i < rows; i++)
+        print_row((const char *const *)&cells[i * columns], columns, numbers, widths);
+    for (size_t i = 0; i < rows * columns; i++)
+        free(cells[i]);
+}
