@@ -158,7 +158,7 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     connection->is_resting = true;
     wake(connection);
     proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
-    proxy->setup.connection_started(proxy->setup.owner);
+    proxy->setup.count(proxy->setup.owner, PROXY_CONNECTIONS);
     admission_enter(proxy->setup.admission, proxy->setup.worker, listener_index(connection), proxy->now_ns);
     if (connection->listener->proxy.mode != CONFIG_PROXY_IN_OFF) {
         connection_enter(connection, CONNECTION_HEADER);

@@ -66,9 +66,9 @@ static void failed(struct connection *connection)
     bool is_rejected = engine_is_rejected(connection->engine);
 
     if (is_rejected)
-        setup->connection_rejected(setup->owner);
+        setup->count(setup->owner, PROXY_CONNECTIONS_REJECTED);
     else
-        setup->handshake_failed(setup->owner);
+        setup->count(setup->owner, PROXY_HANDSHAKES_FAILED);
     connection->route = engine_route(connection->engine);
     connection->alert = (uint8_t)engine_alert(connection->engine);
     connection->detail_owned = copy_name(engine_failure(connection->engine));
@@ -240,7 +240,7 @@ static void on_received(struct ring_op *op, const struct ring_completion *comple
     } else if (ring_is_passing(completion->result)) {
         receive(connection);
     } else {
-        proxy->setup.handshake_failed(proxy->setup.owner);
+        proxy->setup.count(proxy->setup.owner, PROXY_HANDSHAKES_FAILED);
         connection_end(connection, END_HANDSHAKE_FAILED, ALERT_NONE,
                        completion->result == 0 ? "client closed during the handshake"
                                                : "client reset during the handshake");
@@ -283,7 +283,7 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
     if (result < 0) {
         connection->down.state = FLOW_FAILED; // nothing reaches the client any more
         if (connection->state == CONNECTION_HELLO)
-            connection->proxy->setup.handshake_failed(connection->proxy->setup.owner);
+            connection->proxy->setup.count(connection->proxy->setup.owner, PROXY_HANDSHAKES_FAILED);
         connection_end(connection,
                        connection->state == CONNECTION_HELLO ? END_HANDSHAKE_FAILED : END_CLIENT_RESET,
                        ALERT_NONE, "client reset during the handshake");

@@ -87,7 +87,7 @@ void listener_client_refused(const struct listener *listener, const char *client
 {
     struct proxy *proxy = listener->proxy;
 
-    proxy->setup.client_refused(proxy->setup.owner);
+    proxy->setup.count(proxy->setup.owner, PROXY_CLIENTS_REFUSED);
     if (timer_is_set(&proxy->refused_timer)) {
         proxy->refused_count++;
         return;

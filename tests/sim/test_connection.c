@@ -102,15 +102,11 @@ static void changed(void *owner, unsigned live)
 {
 }
 
-static void nothing(void *owner)
-{
-}
+static unsigned counts[PROXY_COUNTS];
 
-static unsigned refused_count;
-
-static void refused(void *owner)
+static void count(void *owner, enum proxy_count what)
 {
-    refused_count++;
+    counts[what]++;
 }
 
 static size_t padding(SSL *ssl, int type, size_t length, void *argument)
@@ -244,11 +240,7 @@ static void setup(struct run *run)
         .admission = run->admission,
         .connections_elsewhere = elsewhere,
         .connections_changed = changed,
-        .connection_started = nothing,
-        .handshake_failed = nothing,
-        .client_refused = refused,
-        .connection_rejected = nothing,
-        .proxy_header_refused = nothing,
+        .count = count,
     };
     run->proxy = proxy_create(&setup, world_now_ns());
     proxy_start(run->proxy);

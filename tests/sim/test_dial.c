@@ -200,7 +200,7 @@ static void changed(void *owner, unsigned live)
 {
 }
 
-static void nothing(void *owner)
+static void nothing(void *owner, enum proxy_count what)
 {
 }
 
@@ -263,10 +263,7 @@ static void open_proxy(void)
         .admission = admission,
         .connections_elsewhere = elsewhere,
         .connections_changed = changed,
-        .connection_started = nothing,
-        .client_refused = nothing,
-        .connection_rejected = nothing,
-        .handshake_failed = nothing,
+        .count = nothing,
     };
     proxy = proxy_create(&setup, world_now_ns());
     proxy_start(proxy);

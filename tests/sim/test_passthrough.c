@@ -44,7 +44,7 @@ struct run {
     struct proxy *proxy;
     struct side client, server;
     enum world_dial dial;
-    unsigned rejected, failed;
+    unsigned counts[PROXY_COUNTS];
 };
 
 static struct material *material;
@@ -69,18 +69,9 @@ static void changed(void *owner, unsigned live)
 {
 }
 
-static void nothing(void *owner)
+static void count(void *owner, enum proxy_count what)
 {
-}
-
-static void count_failed(void *owner)
-{
-    ((struct run *)owner)->failed++;
-}
-
-static void count_rejected(void *owner)
-{
-    ((struct run *)owner)->rejected++;
+    ((struct run *)owner)->counts[what]++;
 }
 
 static uint8_t byte_of(const struct side *sender, size_t at, uint8_t salt)
@@ -159,10 +150,7 @@ static void setup(struct run *run)
         .owner = run,
         .connections_elsewhere = elsewhere,
         .connections_changed = changed,
-        .connection_started = nothing,
-        .client_refused = nothing,
-        .handshake_failed = count_failed,
-        .connection_rejected = count_rejected,
+        .count = count,
     };
     run->proxy = proxy_create(&setup, world_now_ns());
     proxy_start(run->proxy);
@@ -283,7 +271,7 @@ static void check_outcome(const struct run *run)
         check(server->received == client->to_send, run, "the server saw the end before everything was there");
     if (client->resets && server->peer && !server->has_left)
         check(!server->saw_end, run, "the client reset and the server saw an orderly end");
-    check(run->rejected == 0, run, "rejected");
+    check(run->counts[PROXY_CONNECTIONS_REJECTED] == 0, run, "rejected");
 }
 
 static void run_seed(uint64_t seed)
@@ -378,8 +366,8 @@ static void test_refused(void **state)
             fail_msg("case %zu: %zu bytes", i, length);
         if (cases[i].alert >= 0)
             assert_int_equal(answer[6], cases[i].alert);
-        assert_int_equal(run.rejected, cases[i].alert == 112);
-        assert_int_equal(run.failed, cases[i].alert != 112);
+        assert_int_equal(run.counts[PROXY_CONNECTIONS_REJECTED], cases[i].alert == 112);
+        assert_int_equal(run.counts[PROXY_HANDSHAKES_FAILED], cases[i].alert != 112);
         assert_null(world_dialled());
     }
 }

@@ -58,7 +58,7 @@ static void changed(void *owner, unsigned live)
 {
 }
 
-static void nothing(void *owner)
+static void nothing(void *owner, enum proxy_count what)
 {
 }
 
@@ -98,7 +98,7 @@ static void setup(struct run *run)
         .owner = run,
         .connections_elsewhere = elsewhere,
         .connections_changed = changed,
-        .connection_started = nothing,
+        .count = nothing,
     };
     run->proxy = proxy_create(&setup, world_now_ns());
     assert_non_null(run->proxy);
