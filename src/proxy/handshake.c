@@ -163,8 +163,6 @@ void handshake_skip(struct connection *connection, struct buffer *first)
 // What came before there is an engine. False when it is not for one.
 static bool look(struct connection *connection, struct buffer **buffer)
 {
-    size_t index = (size_t)(connection->listener - connection->proxy->setup.config->listeners);
-
     switch (peek_take(connection, buffer)) {
     case PEEK_WANTS_INPUT:
         receive(connection);
@@ -173,7 +171,7 @@ static bool look(struct connection *connection, struct buffer **buffer)
         pass_through(connection, *buffer);
         return false;
     case PEEK_TERMINATES:
-        if (begin(connection, connection->proxy->setup.contexts[index]))
+        if (begin(connection, connection_listener(connection)->context))
             return true;
         buffer_give(connection->proxy->pool, *buffer);
         return false;
