@@ -50,6 +50,16 @@ void connection_end_event(struct connection *connection, const struct endpoint *
     }
 }
 
+// An alert can be said. In a stream that is passed through as long as the client has nothing of a server's: it sent its ClientHello, and takes
+// an alert in the clear (RFC 8446 §6, RFC 5246 §7.2).
+static bool is_alerted(const struct connection *connection)
+{
+    const struct flow *down = &connection->down;
+
+    return connection->is_passed ? down->bytes == 0 && down->state != FLOW_SENDING
+                                 : endpoint_is_tls(&connection->client);
+}
+
 void connection_end(struct connection *connection, enum connection_end end, enum record_alert alert,
                     const char *detail)
 {
@@ -58,11 +68,12 @@ void connection_end(struct connection *connection, enum connection_end end, enum
     if (connection->end != END_NONE)
         return;
     connection->end = (uint8_t)end;
-    if (alert != ALERT_NONE && !connection->is_passed && !connection->listener->is_plain)
+    if (alert != ALERT_NONE && (!connection->is_passed || is_alerted(connection)) &&
+        !connection->listener->is_plain)
         connection->alert = (uint8_t)alert;
     if (detail)
         connection->detail = detail;
-    if (endpoint_is_tls(&connection->client))
+    if (is_alerted(connection))
         connection->client.alert_due = (uint8_t)alert;
     connection->is_client_drained = end == END_CLIENT_RESET; // nothing reaches it any more
     // Who has no business here is cut at once, with a reset; who was answered may still be sending, and must not lose the answer.
