@@ -263,6 +263,8 @@ struct config {
         enum log_level level;   // default LOG_INFO
         enum log_format format; // default LOG_TEXT
         bool access;            // default true: one line a connection
+        char *file;             // absolute path, appended to; NULL: standard error
+        struct config_where file_where;
     } log;
     struct {
         enum config_ktls transmit; // default auto

@@ -164,6 +164,8 @@ static void build_sections(struct builder *builder)
         config->log.format = *raw->log.format;
     if (raw->log.access != NULL)
         config->log.access = *raw->log.access != 0;
+    config->log.file = builder_path(builder, raw->log.file);
+    config->log.file_where = node_where(node_get(node_get(root, "log"), "file"));
     if (raw->ktls.transmit != NULL)
         config->ktls.transmit = *raw->ktls.transmit;
     if (raw->ktls.receive != NULL)

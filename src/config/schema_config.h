@@ -159,6 +159,7 @@ struct raw_log {
     enum log_level *level;
     enum log_format *format;
     int *access;
+    char *file;
 };
 
 struct raw_ktls {
