@@ -41,7 +41,8 @@ struct log_field {
 #define log_errno(e) log_text("error", log_error_text(e))
 
 // Sets format, level and descriptor for this process and its later children. Before the first call: text,
-// LOG_INFO, standard error.
+// LOG_INFO, standard error. Where the descriptor leads to systemd's journal (JOURNAL_STREAM has its device and inode) lines begin
+// with their level as sd-daemon(3) has it, "<4>"; the journal takes that off and keeps it.
 void log_setup(enum log_format format, enum log_level level, int fd);
 
 // Names the process that writes: a field `process` ("worker 3") on each later line; NULL for none. The text is copied

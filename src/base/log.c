@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ringbolt/clock.h"
@@ -32,17 +34,35 @@ static struct {
     enum log_format format;
     enum log_level level;
     int fd;
+    bool is_journal;
     char process[PROCESS_MAX];
 } state = {.format = LOG_TEXT, .level = LOG_INFO, .fd = STDERR_FILENO};
 
 static const char *const level_names[] = {
     [LOG_ERROR] = "error", [LOG_WARNING] = "warning", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
 
+// What syslog(3) and journalctl -p call them.
+static const char *const priorities[] = {
+    [LOG_ERROR] = "<3>", [LOG_WARNING] = "<4>", [LOG_INFO] = "<6>", [LOG_DEBUG] = "<7>"};
+
+static bool is_journal(int fd)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    struct stat status;
+    char own[64];
+
+    if (!stream || fstat(fd, &status) < 0)
+        return false;
+    snprintf(own, sizeof(own), "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
+    return strcmp(stream, own) == 0;
+}
+
 void log_setup(enum log_format format, enum log_level level, int fd)
 {
     state.format = format;
     state.level = level;
     state.fd = fd;
+    state.is_journal = is_journal(fd);
 }
 
 void log_process(const char *name)
@@ -235,6 +255,8 @@ static void put_head(struct line *line, enum log_level level, const char *messag
     char time[CLOCK_TEXT_SIZE];
 
     clock_wall_text(time, sizeof(time));
+    if (state.is_journal)
+        put_string(line, priorities[level]);
     if (line->is_json)
         put_string(line, "{\"time\":\"");
     put_string(line, time);

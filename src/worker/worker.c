@@ -118,6 +118,11 @@ static bool on_message(void *owner, const struct worker_message *message, int fd
     case WORKER_CHANGE:
         error = apply_change(worker, fd, message->value);
         break;
+    case WORKER_PING:
+        break; // the channel answers
+    case WORKER_LOG:
+        error = dup3(fd, STDERR_FILENO, 0) < 0 ? -errno : 0;
+        break;
     case WORKER_DRAIN_RETIRED:
         drain_retired(worker, message->value);
         break;

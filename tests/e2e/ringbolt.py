@@ -112,7 +112,8 @@ class Ringbolt:
     """`ringbolt run`, started with a configuration. stop() or finished() checks how it ended; both fail when it wrote anything
     but log lines: a sanitizer's report, an assertion."""
 
-    def __init__(self, directory, config=None, arguments=None, wait=True, environment=None, prefix=()):
+    def __init__(self, directory, config=None, arguments=None, wait=True, environment=None, prefix=(),
+                 pass_fds=()):
         self.lines, self.noise = [], []
         self.changed = threading.Condition()
         self.config_path = os.path.join(directory, f"ringbolt-{id(self):x}.yaml")
@@ -122,7 +123,8 @@ class Ringbolt:
             arguments = ["run", "-c", self.config_path]
 
         self.process = subprocess.Popen([*prefix, BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, cwd=directory, env={**os.environ, **(environment or {})})
+                                        stderr=subprocess.PIPE, cwd=directory, env={**os.environ, **(environment or {})},
+                                        pass_fds=pass_fds)
         self.stdout = b""
         self.readers = [threading.Thread(target=self._read_log, daemon=True),
                         threading.Thread(target=self._read_stdout, daemon=True)]
