@@ -77,7 +77,7 @@ class Stream:
     """One connection of a raw client. A failure before or within the handshake is a failure, too."""
 
     def __init__(self, address, rng, tag):
-        self.rng, self.tag = rng, tag
+        self.tag = tag
         self.client = None
         try:
             self.client = rawtls.RawClient(address, version=rng.choice(["1.2", "1.3", "1.3"]), cipher=rng.choice(list(rawtls.CIPHERS)),
@@ -141,10 +141,10 @@ def same(stream, got, wanted):
         raise Violation(f"{stream.tag}: byte {at} of {len(wanted)} is wrong")
 
 
-def download(stream, rng, _over):
+def download(stream, rng, over):
     length = rng.choice([0, 1, 16384, rng.randrange(1 << 20)])
     stream.say(f"send {stream.tag} {length}\n".encode())
-    same(stream, stream.take(length, slow=_over if rng.random() < 0.2 else None), b"".join(backends.Pattern().blocks(length)))
+    same(stream, stream.take(length, slow=over if rng.random() < 0.2 else None), b"".join(backends.Pattern().blocks(length)))
     stream.end()
     stream.finish()
 
@@ -189,18 +189,20 @@ KINDS = {"download": download, "upload": upload, "answer": answer, "talk": talk}
 
 class Counts:
     def __init__(self):
-        self.complete, self.failed, self.bytes = 0, 0, 0
+        self.complete, self.failed = 0, 0
         self.failures, self.violations = [], []
 
 
 class Traffic:
-    """Threads that open stream after stream. Between take_counts() and the next, failures are those of streams that began there."""
+    """Threads that open stream after stream, and count how they end."""
+
+    is_paused = False
 
     def __init__(self, address, seed, clients):
         self.address, self.seed = address, seed
         self.over = threading.Event()
         self.lock = threading.Condition()
-        self.epoch, self.live = 0, {}
+        self.live = set()
         self.counts = Counts()
         self.threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(clients)]
         for thread in self.threads:
@@ -216,10 +218,10 @@ class Traffic:
                 self.lock.wait_for(lambda: not self.is_paused or self.over.is_set())
                 if self.over.is_set():
                     return
-                self.live[number] = self.epoch
+                self.live.add(number)
             self._one(kind, rng, f"s{number}x{made}{kind}")
             with self.lock:
-                del self.live[number]
+                self.live.remove(number)
                 self.lock.notify_all()
 
     def _one(self, kind, rng, tag):
@@ -239,8 +241,6 @@ class Traffic:
         finally:
             if stream:
                 stream.close()
-
-    is_paused = False
 
     def pause(self):
         """No new streams; waits for those that are live."""

@@ -3,7 +3,6 @@
 // from moment to moment (struct faults, mapped by all processes):
 //   * the wall clock jumps: CLOCK_REALTIME, time() and gettimeofday() are off by so many seconds;
 //   * allocations that the program itself asks for (not its libraries) fail, one in so many.
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
