@@ -182,6 +182,7 @@ struct proxy {
     bool is_stopping;
     struct timer refused_timer; // set: refusals of clients are only counted until then
     uint64_t refused_count;     // since that was last said
+    struct timer news_timer;    // set: more is to be said of servers' health than was said
 };
 
 // The place of a listener among the configuration's, and the proxy's.
