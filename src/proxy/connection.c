@@ -10,6 +10,7 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 #include "ringbolt/socket.h"
+#include "ringbolt/trace.h"
 
 #define REST_NS (2 * CLOCK_NS_PER_S) // without a byte: give back what the idle don't need
 
@@ -138,6 +139,7 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     proxy->connection_count++;
     connection->is_resting = true;
     wake(connection);
+    trace_accept(connection->id, fd, connection->peer);
     proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
     proxy->setup.count(proxy->setup.owner, PROXY_CONNECTIONS);
     admission_enter(proxy->setup.admission, proxy->setup.worker, listener_index(proxy, listener->config),

@@ -149,6 +149,15 @@ struct listener {
     uint64_t acme_quiet_until_ns; // until then nothing is said about it
 };
 
+// What of the failed connections was logged (log_limit.c).
+struct log_limit {
+    uint64_t good;              // connections that ended well, for `log.sample`
+    uint64_t until_ns;          // the second that is counted ends then
+    uint32_t said;              // in it
+    uint64_t unsaid[END_COUNT]; // by their ends, since that was last said
+    struct timer timer;         // set: something is to be said
+};
+
 struct proxy {
     struct proxy_setup setup;
     struct ring *ring;
@@ -183,6 +192,7 @@ struct proxy {
     struct timer refused_timer; // set: refusals of clients are only counted until then
     uint64_t refused_count;     // since that was last said
     struct timer news_timer;    // set: more is to be said of servers' health than was said
+    struct log_limit log_limit;
 };
 
 // The place of a listener among the configuration's, and the proxy's.
@@ -323,6 +333,11 @@ bool connection_reap(struct connection *connection);
 // ---- connection_log.c ----
 const char *connection_end_text(enum connection_end end);
 void connection_log(const struct connection *connection);
+
+// ---- log_limit.c ----
+// Whether a connection that has ended gets its line; if not, it is counted.
+bool log_limit_allows(const struct connection *connection);
+void log_limit_say(struct proxy *proxy); // how many got none: its timer has expired, or the proxy goes
 
 // ---- connection_slab.c ----
 struct connection_slabs *connection_slabs_create(void);

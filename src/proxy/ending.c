@@ -8,6 +8,7 @@
 #include "hsts.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/socket.h"
+#include "ringbolt/trace.h"
 
 #define DRAIN_NS (2 * CLOCK_NS_PER_S) // for the last bytes and the peer's rest
 #define DRAIN_STOP_NS                                                                                        \
@@ -290,6 +291,8 @@ bool connection_reap(struct connection *connection)
     admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(proxy, connection->listener));
     admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
     connection_log(connection);
+    trace_end(connection->id, connection_end_text((enum connection_end)connection->end), connection->up.bytes,
+              connection->down.bytes, connection->proxy->now_ns - connection->accepted_ns);
     timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
     dial_release(connection);
