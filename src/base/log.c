@@ -88,6 +88,7 @@ void log_setup(enum log_format format, enum log_level level, int fd)
     struct stat status = {0};
 
     (void)fstat(fd, &status);
+    state.lost = 0;
     state.is_socket = S_ISSOCK(status.st_mode);
     state.blocks = S_ISFIFO(status.st_mode) && !unblock(fd);
     state.format = format;

@@ -445,16 +445,9 @@ static void lost_lines_do_no_harm(void **unused)
     log_info("lost");
     close(full);
     log_setup(LOG_TEXT, LOG_INFO, pipe_fds[1]);
-    log_debug("not written at this level, so nothing is said of the others either");
-    assert_int_equal(take(line), 0);
     log_info("kept");
-    assert_int_equal(read(pipe_fds[0], line, sizeof(line)),
-                     2 * TIME_LENGTH + strlen(" warning log lines lost count=2\n info kept\n"));
-    assert_memory_equal(line + TIME_LENGTH, " warning log lines lost count=2\n",
-                        strlen(" warning log lines lost count=2\n"));
-    log_info("and again");
     take(line);
-    assert_string_equal(line + TIME_LENGTH, " info and again\n");
+    assert_string_equal(line + TIME_LENGTH, " info kept\n");
 }
 
 static void error_texts(void **unused)
@@ -509,7 +502,7 @@ static void read_all(int fd, unsigned long *lines, unsigned long *lost)
 }
 
 // A reader that takes nothing, and then everything: nothing waits for it, and what was lost is counted. fds: read end, write end.
-static void stand_still(const int fds[2], unsigned long lost_before)
+static void stand_still(const int fds[2])
 {
     unsigned long lines = 0, lost = 0;
 
@@ -518,10 +511,10 @@ static void stand_still(const int fds[2], unsigned long lost_before)
         log_info("a line of some length, so that it is soon full", log_integer("number", i));
     (void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
     read_all(fds[0], &lines, &lost);
-    assert_true(lines > 5 && lines + lost < 5000 + lost_before);
+    assert_true(lines > 5 && lines + lost < 5000);
     log_info("a line of some length: there is room again");
     read_all(fds[0], &lines, &lost);
-    assert_int_equal(lines + lost, 5001 + lost_before);
+    assert_int_equal(lines + lost, 5001);
     log_setup(LOG_TEXT, LOG_INFO, STDERR_FILENO);
 }
 
@@ -533,7 +526,7 @@ static void pipe_that_nobody_reads(void **unused)
     (void)unused;
     assert_int_equal(pipe2(fds, O_CLOEXEC), 0); // blocks
     other = dup(fds[1]);
-    stand_still(fds, 0);
+    stand_still(fds);
     assert_int_equal(fcntl(other, F_GETFL) & O_NONBLOCK, 0); // others who write there are not meddled with
     assert_int_equal(fcntl(fds[1], F_GETFD), FD_CLOEXEC);
     close(other);
@@ -548,7 +541,7 @@ static void socket_that_nobody_reads(void **unused)
     (void)unused;
     for (int kind = 0; kind < 2; kind++) {
         assert_int_equal(socketpair(AF_UNIX, kind == 0 ? SOCK_STREAM : SOCK_DGRAM, 0, fds), 0);
-        stand_still(fds, kind == 0 ? 0 : 1);
+        stand_still(fds);
         close(fds[0]);
         log_setup(LOG_TEXT, LOG_INFO, fds[1]);
         log_info("nobody is there: lost, and no SIGPIPE");
