@@ -30,13 +30,17 @@ class Machine:
 
     def __init__(self, namespace, host, port):
         self.namespace, self.host, self.port = namespace, host, port
+        self.gateway = host.rpartition(".")[0] + ".1"
         self.address = (host, port.address[1] if port else 8443)
 
     def prefix(self):
         return self.namespace.prefix() if self.namespace else []
 
     def connect(self, address):
-        return self.namespace.call(lambda: socket.create_connection(address)) if self.namespace else socket.create_connection(address)
+        def here():
+            return socket.create_connection(address, ringbolt.WAIT)
+
+        return self.namespace.call(here) if self.namespace else here()
 
     def close(self):
         for one in (self.namespace, self.port):
@@ -85,7 +89,7 @@ listen web
 {lines}""".encode())
         self.process = subprocess.Popen([*machine.prefix(), "haproxy", "-db", "-f", config], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        ringbolt.wait_until(lambda: os.path.exists(self.path), "HAProxy is there")
+        ringbolt.wait_until(self.is_there, "HAProxy is there")
         self.wait_for(a="UP", b="UP")
 
     def ask(self, command):
@@ -94,6 +98,12 @@ listen web
             sock.connect(self.path)
             sock.sendall(command.encode() + b"\n")
             return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+
+    def is_there(self):
+        try:
+            return bool(self.ask("show info"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
 
     def states(self):
         rows = [line.split(",") for line in self.ask("show stat").splitlines() if line.startswith(("#", "web,"))]
@@ -122,7 +132,7 @@ class Node:
         self.bring(keys)
         self.config = {"workers": 1, "log": {"format": "json"}, "shutdown_timeout": "60s",
                        "tickets": {"keys": [os.path.join(self.keys, f"{name}.key") for name in ("current", "next", "previous")]},
-                       "listeners": [{"address": "%s:%d" % machine.address, "tls": {"certificates": [self.certificate.entry]}, "upstream": "app"}],
+                       "listeners": [{"address": ("*:%d" if machine.namespace else f"{machine.host}:%d") % machine.address[1], "tls": {"certificates": [self.certificate.entry]}, "upstream": "app"}],
                        "upstreams": [{"name": "app", "servers": [{"address": upstream}]}]}
         self.address, self.proxies = machine.address, []
         self.start()
@@ -145,6 +155,11 @@ class Node:
         """Connections that have spoken TLS; the balancer's looks have not."""
         with self.proxy.changed:
             return [line for line in self.proxy.lines[since:] if line["message"] == "connection" and line.get("tls")]
+
+    def takes(self, address):
+        """It has the clients' address too, and sends answers by way of the balancer's machine."""
+        networks.ip(self.machine.namespace, "address", "add", f"{address}/32", "dev", "lo")
+        networks.ip(self.machine.namespace, "route", "add", "default", "via", self.machine.gateway)
 
     def serial(self, ca):
         """Of the certificate that it serves."""
@@ -346,3 +361,63 @@ def test_certificates_are_renewed(fleet):
             ringbolt.wait_until(lambda: node.serial(fleet.ca_file).lstrip("0") == wanted.lstrip("0"), "the renewed certificate is served")
             stream.wait_for(4)
     assert not stream.errors and stream.full == 1
+
+
+class Shared:
+    """An address that both machines have, as clients see it."""
+
+    def __init__(self, fleet, address):
+        self.fleet, self.address = fleet, (address, 8443)
+        if not fleet.front.namespace:
+            pytest.skip("no networks of the test's own can be made here")
+        for node in fleet.nodes.values():
+            node.takes(address)
+
+    def spread(self, *names):
+        """As BGP does it: the routes of those who announce the address."""
+        hops = [word for name in names for word in ("nexthop", "via", self.fleet.nodes[name].machine.host)]
+        try:
+            networks.ip(self.fleet.front.namespace, "route", "replace", f"{self.address[0]}/32", *hops)
+        except networks.Missing as error:
+            pytest.skip(f"this kernel has no multipath routes: {error}")
+
+    def visit(self, visitor):
+        return visitor.visit(self, connect=self.fleet.front.connect)
+
+    def stay(self, version):
+        connect = self.fleet.front.connect
+        return Guest(clients.python_context(self.fleet.ca_file, version).wrap_socket(connect(self.address), server_hostname="localhost"))
+
+
+def test_routes_that_spread(fleet, version):
+    """ECMP: the router knows of no connections. When one machine's route is gone its connections are reset by the other; whoever comes
+    back is resumed there."""
+    shared = Shared(fleet, "10.21.9.9")
+    networks.ip(fleet.front.namespace, "-w", "net.ipv4.fib_multipath_hash_policy=1", program="sysctl")  # by ports too
+    shared.spread("a", "b")
+    visitor = fleet.visitor(version)
+    assert not shared.visit(visitor)
+    for _ in range(100):
+        assert shared.visit(visitor)
+        if all(node.served() for node in fleet.nodes.values()):
+            break
+    guests = []
+    for _ in range(100):
+        guests.append(shared.stay(version))
+        assert guests[-1].is_served()
+        live = {name: node.proxy.admin_json("server")["upstreams"][0]["servers"][0]["connections"] for name, node in fleet.nodes.items()}
+        if all(live.values()):
+            break
+    assert all(live.values()) and sum(live.values()) == len(guests)
+
+    shared.spread("b")
+    alive = 0
+    for guest in guests:
+        try:
+            alive += guest.is_served()
+        except ConnectionResetError:
+            pass
+    assert alive == live["b"]
+    assert [shared.visit(visitor) for _ in range(6)] == [True] * 6
+    for guest in guests:
+        guest.close()
