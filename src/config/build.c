@@ -160,6 +160,8 @@ static void build_sections(struct builder *builder)
                    (struct number_range){0, LOG_RATE_MAX, NULL}, &config->log.failures_per_second);
     builder_number(builder, node_get(root, "log"), "sample", raw->log.sample,
                    (struct number_range){1, LOG_RATE_MAX, NULL}, &config->log.sample);
+    config->log.file = builder_path(builder, raw->log.file);
+    config->log.file_where = node_where(node_get(node_get(root, "log"), "file"));
     if (raw->ktls.transmit != NULL)
         config->ktls.transmit = *raw->ktls.transmit;
     if (raw->ktls.receive != NULL)
