@@ -157,8 +157,10 @@ class Node:
             return [line for line in self.proxy.lines[since:] if line["message"] == "connection" and line.get("tls")]
 
     def takes(self, address):
-        """It has the clients' address too, and sends answers by way of the balancer's machine."""
+        """It has the clients' address too."""
         networks.ip(self.machine.namespace, "address", "add", f"{address}/32", "dev", "lo")
+
+    def answers_by_way_of_the_front(self):
         networks.ip(self.machine.namespace, "route", "add", "default", "via", self.machine.gateway)
 
     def serial(self, ca):
@@ -364,14 +366,14 @@ def test_certificates_are_renewed(fleet):
 
 
 class Shared:
-    """An address that both machines have, as clients see it."""
+    """The one address that clients see, in a network of its own."""
 
     def __init__(self, fleet, address):
         self.fleet, self.address = fleet, (address, 8443)
         if not fleet.front.namespace:
             pytest.skip("no networks of the test's own can be made here")
         for node in fleet.nodes.values():
-            node.takes(address)
+            node.answers_by_way_of_the_front()
 
     def spread(self, *names):
         """As BGP does it: the routes of those who announce the address."""
@@ -393,6 +395,8 @@ def test_routes_that_spread(fleet, version):
     """ECMP: the router knows of no connections. When one machine's route is gone its connections are reset by the other; whoever comes
     back is resumed there."""
     shared = Shared(fleet, "10.21.9.9")
+    for node in fleet.nodes.values():
+        node.takes(shared.address[0])
     networks.ip(fleet.front.namespace, "-w", "net.ipv4.fib_multipath_hash_policy=1", program="sysctl")  # by ports too
     shared.spread("a", "b")
     visitor = fleet.visitor(version)
