@@ -72,7 +72,7 @@ def test_weight_0(fleet, ipvs, version):  # noqa: F811
     ipvs.tell(EDIT_SERVER, fleet.nodes["a"], weight=0)
     since = fleet.nodes["b"].proxy.mark()
     assert [shared.visit(visitor) for _ in range(4)] == [True] * 4
-    ringbolt.wait_until(lambda: len(fleet.nodes["b"].served(since)) == 4, "the other one served all of them")
+    ringbolt.wait_until(lambda: len(fleet.nodes["b"].served(since)) >= 4, "the other one served all of them")
     assert all(guest.is_served() for guest in guests)
 
     # Taken out: its connections lead nowhere any more.
