@@ -14,21 +14,25 @@ import ringbolt
 
 class Missing(Exception):
     """What this kernel, or this user, can't do; as a reason to skip."""
+    WORDS = ("Unknown device type", "qdisc kind is unknown", "not supported", "not permitted", "No such file")
 
 
 def ip(namespace, *words, program="ip"):
     done = subprocess.run([*namespace.prefix(), program, *map(str, words)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     if done.returncode:
-        raise Missing(f"{program} {' '.join(map(str, words))}: {done.stderr.decode().strip()}")
+        error = done.stderr.decode()
+        # A kernel without this is one thing, a mistake in the words is another.
+        kind = Missing if any(word in error for word in Missing.WORDS) else AssertionError
+        raise kind(f"{program} {' '.join(map(str, words))}: {error.strip()}")
 
 
 def join(one, other, name, addresses, prefix_length=30):
     """A cable between two namespaces: the device `name` in both, with these addresses."""
     load_modules()
-    ip(one, "link", "add", name, "type", "veth", "peer", "name", name, "netns", other.path())
+    ip(one, "link", "add", "name", name, "type", "veth", "peer", "name", name, "netns", other.path())
     for namespace, address in ((one, addresses[0]), (other, addresses[1])):
         ip(namespace, "address", "add", f"{address}/{prefix_length}", "dev", name)
-        ip(namespace, "link", "set", name, "up")
+        ip(namespace, "link", "set", "dev", name, "up")
 
 
 def load_modules():
@@ -63,7 +67,7 @@ class Path:
 
     def _join_netem(self):
         try:
-            ip(self.ends[0], "link", "add", "spare", "type", "veth", "peer", "name", "spare1")
+            ip(self.ends[0], "link", "add", "name", "spare", "type", "veth", "peer", "name", "spare1")
             ip(self.ends[0], "qdisc", "add", "dev", "spare", "root", "netem", "loss", "0%", program="tc")
         except Missing:
             return False

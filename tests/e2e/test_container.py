@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -23,6 +25,7 @@ yaml = pytest.importorskip("yaml", reason="python3-yaml is not installed: script
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONF = os.path.join(os.path.dirname(os.path.dirname(HERE)), "conf")
 UID = 65532
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 RINGS = {"io_uring_setup", "io_uring_enter", "io_uring_register"}
 
 pytestmark = pytest.mark.any_layer
@@ -224,6 +227,7 @@ class Pod:
         config = yaml.safe_load(self.found["ConfigMap"]["data"]["ringbolt.yaml"])
         config["listeners"][0]["address"] = self.port.text
         config["upstreams"][0]["servers"][0]["address"] = actor.address
+        config["admin"]["http"] = "127.0.0.1:0"
         ringbolt.write_config(os.path.join(folder, "tried.yaml"), config)
         if "`http` is not supported" in ringbolt.call("check", "-c", os.path.join(folder, "tried.yaml")).stderr:
             del config["admin"]["http"]
@@ -263,6 +267,19 @@ def status_of(pid):
         return dict(line.rstrip("\n").split(":\t", 1) for line in f)
 
 
+def probe(pod, name):
+    """As the kubelet asks; None where this version has no `admin.http`."""
+    found = [line["address"] for line in pod.proxy.lines if line["message"] == "metrics"]
+    if not found:
+        return None
+    path = pod.spec["containers"][0][name]["httpGet"]["path"]
+    try:
+        with DIRECTLY.open(f"http://{found[0]}{path}", timeout=ringbolt.WAIT) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def served(pod, version="1.3"):
     with clients.python_connect(pod, clients.python_context(pod.ca_file, version)) as client:
         return pki.fingerprint(client.getpeercert(binary_form=True))
@@ -274,12 +291,15 @@ def test_pod(pod):
     restrictions = pod.spec["containers"][0]["securityContext"]
     assert restrictions["readOnlyRootFilesystem"] and restrictions["capabilities"] == {"drop": ["ALL"]}  # container.py has no other way
     pids = ringbolt.process_tree(pod.proxy.master)
-    assert len(pids) == 1 + pod.proxy.ready["workers"] and pod.proxy.ready["pid"] == 1
+    assert len(pids) > pod.proxy.ready["workers"] and pod.proxy.ready["pid"] == 1
     for pid in pids:
         status = status_of(pid)
         assert {status[name].strip("0") for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")} == {""}
         assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2" and status["Uid"].split() == [str(UID)] * 4
     assert [line for line in pod.proxy.lines if line["level"] in ("warning", "error") and "descriptors" not in line["message"]] == []
+
+    probes = {name: probe(pod, name) for name in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert set(probes.values()) in ({200}, {None})
 
     # cert-manager renews: ..data is swapped.
     fresh = pod.ca.issue()
@@ -301,6 +321,7 @@ def test_pod(pod):
         assert client.recv(100) == b"hello"
         pod.proxy.send_signal(signal.SIGTERM)
         pod.proxy.wait_for_log(lambda e: e["message"] == "draining")
+        assert (probe(pod, "readinessProbe"), probe(pod, "livenessProbe")) in ((503, 200), (None, None))
         client.sendall(b" world")
         assert client.recv(100) == b" world"
     pod.proxy.finished(0)

@@ -30,13 +30,17 @@ class Machine:
 
     def __init__(self, namespace, host, port):
         self.namespace, self.host, self.port = namespace, host, port
+        self.gateway = host.rpartition(".")[0] + ".1"
         self.address = (host, port.address[1] if port else 8443)
 
     def prefix(self):
         return self.namespace.prefix() if self.namespace else []
 
     def connect(self, address):
-        return self.namespace.call(lambda: socket.create_connection(address)) if self.namespace else socket.create_connection(address)
+        def here():
+            return socket.create_connection(address, ringbolt.WAIT)
+
+        return self.namespace.call(here) if self.namespace else here()
 
     def close(self):
         for one in (self.namespace, self.port):
@@ -85,7 +89,7 @@ listen web
 {lines}""".encode())
         self.process = subprocess.Popen([*machine.prefix(), "haproxy", "-db", "-f", config], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        ringbolt.wait_until(lambda: os.path.exists(self.path), "HAProxy is there")
+        ringbolt.wait_until(self.is_there, "HAProxy is there")
         self.wait_for(a="UP", b="UP")
 
     def ask(self, command):
@@ -94,6 +98,12 @@ listen web
             sock.connect(self.path)
             sock.sendall(command.encode() + b"\n")
             return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+
+    def is_there(self):
+        try:
+            return bool(self.ask("show info"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
 
     def states(self):
         rows = [line.split(",") for line in self.ask("show stat").splitlines() if line.startswith(("#", "web,"))]
@@ -122,7 +132,7 @@ class Node:
         self.bring(keys)
         self.config = {"workers": 1, "log": {"format": "json"}, "shutdown_timeout": "60s",
                        "tickets": {"keys": [os.path.join(self.keys, f"{name}.key") for name in ("current", "next", "previous")]},
-                       "listeners": [{"address": "%s:%d" % machine.address, "tls": {"certificates": [self.certificate.entry]}, "upstream": "app"}],
+                       "listeners": [{"address": ("*:%d" if machine.namespace else f"{machine.host}:%d") % machine.address[1], "tls": {"certificates": [self.certificate.entry]}, "upstream": "app"}],
                        "upstreams": [{"name": "app", "servers": [{"address": upstream}]}]}
         self.address, self.proxies = machine.address, []
         self.start()
@@ -145,6 +155,13 @@ class Node:
         """Connections that have spoken TLS; the balancer's looks have not."""
         with self.proxy.changed:
             return [line for line in self.proxy.lines[since:] if line["message"] == "connection" and line.get("tls")]
+
+    def takes(self, address):
+        """It has the clients' address too."""
+        networks.ip(self.machine.namespace, "address", "add", f"{address}/32", "dev", "lo")
+
+    def answers_by_way_of_the_front(self):
+        networks.ip(self.machine.namespace, "route", "add", "default", "via", self.machine.gateway)
 
     def serial(self, ca):
         """Of the certificate that it serves."""
@@ -257,10 +274,9 @@ def test_resumption_across(fleet):
     """Whoever met one is known to the other: OpenSSL in Python, openssl s_client, GnuTLS."""
     for version in VERSIONS:
         visitor = fleet.visitor(version)
-        before = {name: node.proxy.mark() for name, node in fleet.nodes.items()}
         assert [fleet.visit(visitor) for _ in range(7)] == [False] + [True] * 6
-        ringbolt.wait_until(lambda: sum(len(node.served(before[name])) for name, node in fleet.nodes.items()) == 7, "all have ended")
-        assert all(any(line["resumed"] for line in node.served(before[name])) for name, node in fleet.nodes.items())
+        ringbolt.wait_until(lambda: all(any(line["resumed"] and line["tls"] == f"TLSv{version}" for line in node.served())
+                                        for node in fleet.nodes.values()), "both have resumed a session")
 
         session = os.path.join(fleet.nodes["a"].folder, f"session-{version}.pem")
         prefix = fleet.front.prefix()
@@ -294,7 +310,7 @@ def test_one_is_killed(fleet, version):
     fleet.nodes["a"].start()
     fleet.balancer.wait_for(a="UP")
     assert [fleet.visit(visitor) for _ in range(6)] == [True] * 6
-    assert any(line["resumed"] for line in fleet.nodes["a"].served())
+    ringbolt.wait_until(lambda: any(line["resumed"] for line in fleet.nodes["a"].served()), "it resumed a session")
     for guest in guests:
         guest.close()
 
@@ -346,3 +362,70 @@ def test_certificates_are_renewed(fleet):
             ringbolt.wait_until(lambda: node.serial(fleet.ca_file).lstrip("0") == wanted.lstrip("0"), "the renewed certificate is served")
             stream.wait_for(4)
     assert not stream.errors and stream.full == 1
+
+
+class Shared:
+    """The one address that clients see, in a network of its own."""
+
+    def __init__(self, fleet, address):
+        self.fleet, self.address = fleet, (address, 8443)
+        if not fleet.front.namespace:
+            pytest.skip("no networks of the test's own can be made here")
+        for node in fleet.nodes.values():
+            node.answers_by_way_of_the_front()
+
+    def spread(self, *names):
+        """As BGP does it: the routes of those who announce the address."""
+        hops = [word for name in names for word in ("nexthop", "via", self.fleet.nodes[name].machine.host)]
+        try:
+            networks.ip(self.fleet.front.namespace, "route", "replace", f"{self.address[0]}/32", *hops)
+        except networks.Missing as error:
+            pytest.skip(f"this kernel has no multipath routes: {error}")
+
+    def live(self):
+        """How many connections each has."""
+        return {name: node.proxy.admin_json("server")["upstreams"][0]["servers"][0]["connections"] for name, node in self.fleet.nodes.items()}
+
+    def visit(self, visitor):
+        return visitor.visit(self, connect=self.fleet.front.connect)
+
+    def stay(self, version):
+        connect = self.fleet.front.connect
+        return Guest(clients.python_context(self.fleet.ca_file, version).wrap_socket(connect(self.address), server_hostname="localhost"))
+
+
+def test_routes_that_spread(fleet, version):
+    """ECMP: the router knows of no connections. When one machine's route is gone its connections are reset by the other; whoever comes
+    back is resumed there."""
+    shared = Shared(fleet, "10.21.9.9")
+    for node in fleet.nodes.values():
+        node.takes(shared.address[0])
+    networks.ip(fleet.front.namespace, "-w", "net.ipv4.fib_multipath_hash_policy=1", program="sysctl")  # by ports too
+    shared.spread("a", "b")
+    visitor = fleet.visitor(version)
+    assert not shared.visit(visitor)
+    for _ in range(100):
+        assert shared.visit(visitor)
+        if all(node.served() for node in fleet.nodes.values()):
+            break
+    ringbolt.wait_until(lambda: not any(shared.live().values()), "all have ended")
+    guests = []
+    for _ in range(100):
+        guests.append(shared.stay(version))
+        assert guests[-1].is_served()
+        live = shared.live()
+        if all(live.values()):
+            break
+    assert all(live.values()) and sum(live.values()) == len(guests)
+
+    shared.spread("b")
+    alive = 0
+    for guest in guests:
+        try:
+            alive += guest.is_served()
+        except ConnectionResetError:
+            pass
+    assert alive == live["b"]
+    assert [shared.visit(visitor) for _ in range(6)] == [True] * 6
+    for guest in guests:
+        guest.close()

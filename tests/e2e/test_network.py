@@ -4,7 +4,6 @@ and who is gone must not stay a connection for ever."""
 import hashlib
 import os
 import socket
-import ssl
 import threading
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 import backends
 import clients
 import networks
-import pki
 import ringbolt
 
 PORT = 8443
