@@ -135,7 +135,13 @@ struct connection {
 // ---- what the rooms of the proxy share (proxy.c) ----
 
 // Limits at which clients wait in the kernel's queue.
-enum listener_limit { LISTENER_CONNECTIONS_ALL, LISTENER_CONNECTIONS, LISTENER_RATE, LISTENER_LIMIT_COUNT };
+enum listener_limit {
+    LISTENER_CONNECTIONS_ALL,
+    LISTENER_CONNECTIONS,
+    LISTENER_RATE,
+    LISTENER_DESCRIPTORS,
+    LISTENER_LIMIT_COUNT
+};
 
 struct listener {
     struct proxy *proxy;
