@@ -9,17 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
+#include <openssl/ssl.h>
 
 #include "ringbolt/clock.h"
 #include "ringbolt/proxy.h"
 #include "side.h"
 #include "src/proxy/connection.h"
 #include "stage.h"
+#include "towards.h"
 
 #define BYTES_MAX 100000
 #define STEPS_MAX 200000
@@ -53,11 +52,9 @@ struct run {
 static struct material *material;
 static struct tls_context *context, *towards;
 static struct config *tls_config;
-static struct tls_upstreams *authorities;
 static struct certificate *certificate;
 static SSL_CTX *client_context, *server_context, *other_context;
 static unsigned long orderly, failed_handshakes;
-static char ca_file[] = "/tmp/ringbolt-sim-shake-XXXXXX";
 
 static void check(bool good, const struct run *run, const char *what)
 {
@@ -315,8 +312,10 @@ static void run_seed(uint64_t seed)
 
 static void test_seeds(void **state)
 {
-    uint64_t last = stage_seeds(run_seed, 600);
+    uint64_t last;
 
+    orderly = failed_handshakes = 0;
+    last = stage_seeds(run_seed, 600);
     if (last == 0)
         return;
     print_message("# %llu seeds, %lu orderly ends, %lu failed handshakes\n", (unsigned long long)last,
@@ -379,59 +378,14 @@ static void test_silence(void **state)
     }
 }
 
-// ---- the server's certificate ----
-
-static bool make_server(void)
+// As the server has it, but for a suite that nobody offers.
+static bool make_other(void)
 {
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *own = X509_new();
-    FILE *file;
-    X509_NAME *name = X509_get_subject_name(own);
-    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:localhost");
-    int fd = mkstemp(ca_file);
-    bool is_made;
-
-    X509_set_version(own, X509_VERSION_3);
-    ASN1_INTEGER_set(X509_get_serialNumber(own), 1);
-    X509_gmtime_adj(X509_getm_notBefore(own), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(own), 86400);
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)"localhost", -1, -1, 0);
-    X509_set_issuer_name(own, name);
-    X509_set_pubkey(own, key);
-    X509_add_ext(own, extension, -1);
-    server_context = SSL_CTX_new(TLS_server_method());
     other_context = SSL_CTX_new(TLS_server_method());
-    SSL_CTX_set_ciphersuites(other_context, "TLS_AES_128_CCM_SHA256"); // which nobody offers
     SSL_CTX_set_min_proto_version(other_context, TLS1_3_VERSION);
-    SSL_CTX_set_num_tickets(server_context, 0);
-    is_made = X509_sign(own, key, EVP_sha256()) > 0 && fd >= 0 && (file = fdopen(fd, "w")) != NULL &&
-              PEM_write_X509(file, own) == 1 && fclose(file) == 0 &&
-              SSL_CTX_use_certificate(server_context, own) == 1 &&
-              SSL_CTX_use_PrivateKey(server_context, key) == 1 &&
-              SSL_CTX_use_certificate(other_context, own) == 1 &&
-              SSL_CTX_use_PrivateKey(other_context, key) == 1;
-    X509_EXTENSION_free(extension);
-    X509_free(own);
-    EVP_PKEY_free(key);
-    return is_made;
-}
-
-static bool make_towards(struct report *report)
-{
-    struct loader *loader = loader_create(false);
-    bool is_made;
-
-    tls_config->upstreams[0].tls =
-        (struct config_server_tls){.is_on = true, .verifies = true, .name = (char *)"localhost"};
-    tls_config->upstreams[0].tls.tls = tls_config->listeners[0].tls;
-    tls_config->upstreams[0].tls.tls.certificates = NULL;
-    tls_config->upstreams[0].tls.tls.certificate_count = 0;
-    tls_config->upstreams[0].tls.trust = (struct config_client_trust){
-        .mode = CONFIG_CLIENT_AUTH_REQUIRED, .ca = ca_file, .is_for_servers = true};
-    is_made = tls_upstreams_load(tls_config, loader, report, &authorities) == 0 &&
-              tls_context_create_client(tls_config, 0, authorities, &towards) == 0;
-    loader_destroy(loader);
-    return is_made;
+    return SSL_CTX_set_ciphersuites(other_context, "TLS_AES_128_CCM_SHA256") == 1 &&
+           SSL_CTX_use_certificate(other_context, SSL_CTX_get0_certificate(server_context)) == 1 &&
+           SSL_CTX_use_PrivateKey(other_context, SSL_CTX_get0_privatekey(server_context)) == 1;
 }
 
 int main(void)
@@ -443,17 +397,15 @@ int main(void)
     };
     struct tls_context_options options;
     struct report report;
-    bool is_made;
 
     report_init(&report, NULL);
     if (record_init() < 0 ||
         config_quick("127.0.0.1:1", "127.0.0.1:2", NULL, NULL, &tls_config, &report) < 0 ||
-        !stage_material(&report, &certificate, &material) || !make_server())
+        !stage_material(&report, &certificate, &material) ||
+        !towards_make(tls_config, &report, &server_context, &towards) || !make_other())
         return 1;
-    is_made = make_towards(&report);
-    unlink(ca_file);
     options = (struct tls_context_options){.config = tls_config, .material = material, .keylog = -1};
-    if (!is_made || tls_context_create(&options, &context) < 0)
+    if (tls_context_create(&options, &context) < 0)
         return 1;
     log_setup(LOG_TEXT, getenv("RINGBOLT_SIM_SEED") ? LOG_DEBUG : LOG_ERROR, 2);
     client_context = SSL_CTX_new(TLS_client_method());
