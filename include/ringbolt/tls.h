@@ -128,6 +128,10 @@ void engine_output_sent(struct engine *engine, size_t length);
 // record_keys_wipe().
 int engine_outcome(struct engine *engine, struct engine_outcome *ret);
 
+// After ENGINE_DONE, in place of engine_outcome(): adds close_notify to the output, for who wanted to know no more than that the
+// handshake succeeds.
+void engine_say_goodbye(struct engine *engine);
+
 // What is told of the certificates of both sides to a server that wants to know (PROXY protocol).
 struct engine_certificates {
     // The client showed a good one, in this handshake or in the one that its session goes back to: DER, owned. Without: NULL.

@@ -429,6 +429,13 @@ int engine_outcome(struct engine *engine, struct engine_outcome *ret)
     return 0;
 }
 
+void engine_say_goodbye(struct engine *engine)
+{
+    assert(engine->status == ENGINE_DONE && engine->ssl != NULL);
+    (void)SSL_shutdown(engine->ssl);
+    ERR_clear_error();
+}
+
 const char *engine_sni(const struct engine *engine)
 {
     return engine->shared.sni;

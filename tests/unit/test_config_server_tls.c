@@ -123,6 +123,8 @@ static const struct bad bad_values[] = {
     {"a socket without a name", WEB "upstreams: [{name: app, servers: [{address: 'unix:/a'}], tls: {}}]\n",
      "c:2:63: the server `unix:/a` has no name that its certificate could be checked for; write `name: HOST` "
      "in `tls`\n"},
+    {"checked without TLS", UPSTREAM("health: {check: tls}"),
+     "c:3:17: `check: tls` is for servers that speak TLS; write `check: tcp`, or give the upstream `tls`\n"},
     {"passed through",
      "listeners: [{address: '*:1', routes: [{passthrough: app}], tls: {}}]\n"
      "upstreams: [{name: app, servers: [{address: '[::1]:1'}], tls: {}}]\n",
