@@ -190,7 +190,7 @@ enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS, CONFIG_SOURC
 enum config_check { CONFIG_CHECK_OFF, CONFIG_CHECK_TCP, CONFIG_CHECK_TLS };
 
 struct config_health {
-    unsigned max_fails;       // failed connects in a row that take a server out; default 3, 0: never
+    unsigned max_fails;       // failed connects (or handshakes) in a row that take a server out; default 3, 0: never
     uint64_t fail_timeout_ns; // from then until one connection tries it again; default 10 s. Not with checks
     enum config_check check;  // default off; else the master connects to each server (TLS: and shakes hands), and what it finds counts
     uint64_t interval_ns;     // from one check to the next; at least 100 ms, default 2 s

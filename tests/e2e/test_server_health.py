@@ -178,3 +178,92 @@ def test_check_tls_wants_tls(work, tmp_path):
         "upstreams": [{"name": "app", "health": {"check": "tls"}, "servers": [{"address": "127.0.0.1:1"}]}]})
     done = ringbolt.call("check", "-c", path or str(tmp_path / "c.yaml"))
     assert done.returncode == 3 and "`check: tls` is for servers that speak TLS" in done.stdout + done.stderr
+
+
+# ---- what connections find
+
+LEAVES = {
+    "closes": (closes, ["server closed during the handshake", "server reset during the handshake"]),
+    "resets": (resets, ["server reset during the handshake"]),
+    "silent": (silent, ["the handshake with the server took too long"]),
+}
+
+
+@pytest.mark.parametrize("version", ["off", "v1", "v2"])
+@pytest.mark.parametrize("case", LEAVES)
+def test_another_is_tried(begin, serve, dial, authority, case, version):
+    """The server had nothing of the client's. It counts against it, and the PROXY header is told to the next one too."""
+    leaves, reasons = LEAVES[case]
+    headers = []
+
+    def before(sock, _served):
+        if version != "off":
+            headers.append(sock.recv(4096, socket.MSG_PEEK))
+            end = headers[-1].index(b"\n") + 1 if version == "v1" else 16 + int.from_bytes(headers[-1][14:16], "big")
+            sock.recv(end)
+
+    bad, good = serve(authority.issue(), before=leaves), serve(authority.issue(), before=before)
+    stage = begin([bad, good], {"max_fails": 2, "fail_timeout": "1h"}, config={"timeouts": {"handshake": "300ms"}}, proxy_protocol=version)
+    for _ in range(5):
+        data, end, line = talk(stage, dial)
+        assert (data, end, line["end"], line["server"]) == (b"hello\n", "close_notify", "done", good.address), line
+    out = wait_out(stage, bad)
+    assert out["failures"] == 2 and out["error"] in reasons, out
+    assert table(stage)[bad.address]["health"] == "out" and table(stage)[bad.address]["connects"] == 0
+    assert table(stage)[good.address]["connects"] == 5 and table(stage)[good.address]["connections"] == 0
+    assert len(bad.served) == 2
+    assert version == "off" or len(headers) == 5
+
+
+@pytest.mark.parametrize("case", LEAVES)
+def test_none_is_left(begin, serve, dial, authority, case):
+    """Each is tried once; then the client hears, and the log says what the last one did."""
+    leaves, reasons = LEAVES[case]
+    servers = [serve(authority.issue(), before=leaves) for _ in range(3)]
+    stage = begin(servers, config={"timeouts": {"handshake": "300ms"}})
+    data, end, line = talk(stage, dial)
+    assert (data, end, line["end"]) == (b"", "internal_error", "server_handshake_failed") and line["detail"] in reasons, line
+    for server in servers:
+        server.last(1)
+        assert len(server.served) == 1 and table(stage)[server.address]["failures"] == 1
+
+
+@pytest.mark.parametrize("case", ["expired", "wrong_name", "no_tls"])
+def test_none_else_is_tried(begin, serve, dial, authority, case):
+    """One that answers and is not who it should be is not passed over in silence; but it goes out."""
+    make, before, reasons = BAD[case]
+    bad, good = serve(make(authority), before=before), serve(authority.issue())
+    stage = begin([bad, good], {"max_fails": 2, "fail_timeout": "1h"})
+    ends = [talk(stage, dial)[2] for _ in range(8)]
+    refused = [line for line in ends if line["end"] != "done"]
+    assert len(refused) == 2 and all(line["server"] == bad.address and line["detail"] in reasons for line in refused), ends
+    assert wait_out(stage, bad)["error"] in reasons
+
+
+def test_connecting_alone_is_no_success(begin, serve, dial, authority):
+    """A trial of a server that is out is over when its handshake is."""
+    made = {"before": closes}
+    bad, good = serve(authority.issue(), before=lambda sock, served: made["before"] and made["before"](sock, served)), serve(authority.issue())
+    stage = begin([bad, good], {"max_fails": 1, "fail_timeout": "100ms"})
+    talk(stage, dial)
+    talk(stage, dial)
+    wait_out(stage, bad)
+    since = stage.proxy.mark()
+    ringbolt.wait_until(lambda: talk(stage, dial)[2]["end"] == "done" and len(bad.served) >= 3, "it was tried again")
+    assert "server is back" not in stage.proxy.log_text(since)
+    made["before"] = None
+    ringbolt.wait_until(lambda: talk(stage, dial)[2]["server"] == bad.address, "it is used again")
+    wait_back(stage, bad, since)
+
+
+def test_unknown_protocol_is_no_failure(start, serve, dial, authority, ca):
+    """What protocols are offered clients choose."""
+    servers = [serve(authority.issue(), alpn=["http/1.1"]) for _ in range(2)]
+    stage = start({"app": [server.address for server in servers]}, tls={"app": {"alpn": ["h2", "http/1.1"]}},
+                  sends={"app": {"tls": {"ca": ca}, "health": {"max_fails": 1}}})
+    for _ in range(4):
+        client = dial(stage["app"], alpn=["h2"])
+        client.send_data(b"hello\n")
+        client.read_to_end()
+        stage.line_at_end(client)
+    assert "server is out" not in stage.proxy.log_text()

@@ -105,7 +105,7 @@ static size_t pass(unsigned worker)
 static void lose(size_t server, unsigned times)
 {
     while (times-- > 0)
-        upstream_failed(workers[times % 3], 0, server, -ECONNREFUSED, now_ns);
+        upstream_failed(workers[times % 3], 0, server, "Connection refused", now_ns);
 }
 
 // How often each of the first servers gets one of `count` short connections.
