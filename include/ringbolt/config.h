@@ -225,6 +225,7 @@ struct config_proxy_to {
 struct config_server_tls {
     bool is_on;    // default false: then everything else is of no effect
     bool verifies; // default true. false: any certificate will do
+    bool resumes;  // default true. false: every handshake is a whole one
     char *
         name; // whom the certificate must be for, and whom we ask for (SNI), lower case; NULL: each server's host
     // Versions, suites, groups; `alpn` is offered to the server, none: what the client agreed upon. Of certificates none, or

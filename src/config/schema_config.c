@@ -135,6 +135,7 @@ static const cyaml_schema_field_t server_tls_fields[] = {
     LIST_FIELD("crl", OPTIONAL, struct raw_server_tls, crl, &text_value, 1, LIST_MAX),
     NAME_FIELD("name", OPTIONAL, struct raw_server_tls, name),
     ENUM_FIELD("verify", OPTIONAL, struct raw_server_tls, verify, switch_words),
+    ENUM_FIELD("resume", OPTIONAL, struct raw_server_tls, resume, switch_words),
     CYAML_FIELD_MAPPING("certificate", OPTIONAL, struct raw_server_tls, certificate,
                         server_certificate_fields),
     ENUM_FIELD("min_version", OPTIONAL, struct raw_server_tls, like.min_version, version_words),

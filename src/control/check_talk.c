@@ -34,7 +34,8 @@ bool check_talk_is_wanted(const struct config_upstream *upstream)
 struct check_talk *check_talk_create(const struct config_upstream *upstream,
                                      const struct config_server *server, struct tls_context *context)
 {
-    const struct engine_peer peer = {.name = upstream->tls.name ? upstream->tls.name : server->host};
+    const struct engine_peer peer = {.name = upstream->tls.name ? upstream->tls.name : server->host,
+                                     .server = ENGINE_NO_SESSION}; // its certificate is what is looked at
     struct check_talk *talk = calloc(1, sizeof(*talk));
 
     if (!talk)

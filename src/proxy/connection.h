@@ -116,6 +116,7 @@ struct connection {
     unsigned requests;         // answered, or about to be
     const char *server_version; // NULL: no TLS towards the server, or not yet
     const char *server_suite;
+    bool server_resumed;
     struct engine *server_engine;   // SHAKE only
     bool is_shake_late;             // SHAKE: its time is over, the server's operations are being cancelled
     const char *shake_failure;      // why the last server that left during SHAKE was left; NULL: none did

@@ -25,9 +25,9 @@ static struct tls_context *context_of(const struct connection *connection)
     return contexts ? contexts[connection->upstream] : NULL;
 }
 
-static const struct config_server_tls *config_of(const struct connection *connection)
+static const struct config_upstream *upstream_of(const struct connection *connection)
 {
-    return &connection->proxy->setup.config->upstreams[connection->upstream].tls;
+    return &connection->proxy->setup.config->upstreams[connection->upstream];
 }
 
 // A step takes the time of twenty requests, so these wait until what else came was served: proxy_tick(). buffer: what came, or NULL at the
@@ -51,10 +51,12 @@ void shake_start(struct connection *connection)
 
 void shake_begin(struct connection *connection)
 {
-    const char *name = config_of(connection)->name;
+    const struct config_upstream *upstream = upstream_of(connection);
+    const char *name = upstream->tls.name;
     const struct engine_peer peer = {
         .name = name ? name : connection->connected->host,
         .alpn = connection->names.alpn ? connection->names.alpn->text : NULL,
+        .server = (size_t)(connection->connected - upstream->servers),
     };
 
     connection->server_engine = engine_create_client(context_of(connection), &peer);
@@ -137,6 +139,7 @@ static void take_keys(struct connection *connection)
     record_keys_wipe(&outcome.transmit);
     dial_succeeded(connection);
     header_out_forget(connection);
+    connection->server_resumed = outcome.resumed;
     connection->server_version = outcome.version_name;
     connection->server_suite = outcome.suite_name;
 }
@@ -146,7 +149,10 @@ void shake_check(struct connection *connection)
     if (!endpoint_is_tls(&connection->server) || connection->server.transmit_op.in_flight ||
         !connection->is_hello_done)
         return;
-    engine_destroy(connection->server_engine);
+    if (engine_awaits_ticket(connection->server_engine))
+        connection->server.tickets = connection->server_engine;
+    else
+        engine_destroy(connection->server_engine);
     connection->server_engine = NULL;
     connection_enter(connection, CONNECTION_OFFLOAD);
 }

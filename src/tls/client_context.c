@@ -19,6 +19,7 @@
 #include "src/tls/context.h"
 #include "src/tls/engine.h"
 #include "src/tls/server_files.h"
+#include "src/tls/sessions.h"
 #include "src/tls/verify.h"
 
 #define CHAIN_SIZE_MAX 65536 // of what a server may send
@@ -144,9 +145,10 @@ static bool set_up(struct tls_context *context, const struct server_files *files
         !context_set_protocol(context->ssl, tls) || !set_alpn(context->ssl, tls) ||
         !set_certificate(context->ssl, files))
         return false;
-    // Sessions are not resumed: in TLS 1.3 tickets come when the SSL object is gone.
     SSL_CTX_set_options(context->ssl, SSL_OP_NO_TICKET);
     SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_OFF);
+    if (context->sessions != NULL)
+        sessions_configure(context->ssl);
     SSL_CTX_set_max_cert_list(context->ssl, CHAIN_SIZE_MAX);
     if (files->store != NULL) {
         SSL_CTX_set1_cert_store(context->ssl, files->store);
@@ -169,7 +171,11 @@ int tls_context_create_client(const struct config *config, size_t upstream,
     if (context != NULL) {
         context->upstream = towards;
         context->keylog = -1;
-        if (set_up(context, server_files_of(upstreams, upstream))) {
+        context->trusted_until_s = server_files_of(upstreams, upstream)->trusted_until_s;
+        if (towards->tls.resumes)
+            context->sessions = sessions_create(towards->server_count);
+        if ((context->sessions != NULL || !towards->tls.resumes) &&
+            set_up(context, server_files_of(upstreams, upstream))) {
             ERR_clear_error();
             *ret = context;
             return 0;

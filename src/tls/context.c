@@ -18,6 +18,7 @@
 #include "src/tls/material.h"
 #include "src/tls/routing.h"
 #include "src/tls/serving.h"
+#include "src/tls/sessions.h"
 #include "src/tls/tickets.h"
 #include "src/tls/verify.h"
 
@@ -111,6 +112,7 @@ void tls_context_destroy(struct tls_context *context)
     if (context == NULL)
         return;
     SSL_CTX_free(context->ssl);
+    sessions_destroy(context->sessions);
     trust_give(context->trust);
     EVP_KDF_free(context->prf);
     EVP_CIPHER_free(context->aes_128);

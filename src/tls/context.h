@@ -11,6 +11,7 @@
 
 #include "ringbolt/tls.h"
 
+struct sessions;
 struct trust;
 
 struct tls_context {
@@ -28,6 +29,8 @@ struct tls_context {
     uint32_t hello_size_max; // limits.client_hello
     const struct config_upstream
         *upstream; // of a client's; NULL: a listener's, and what is about material is of no use above
+    struct sessions *sessions; // of a client's; NULL: none are kept
+    int64_t trusted_until_s;   // of a client's: when a revocation list ends; INT64_MAX: never
 };
 
 // Versions, suites, groups, and what OpenSSL shall leave be. False: no memory, or OpenSSL has none of them.

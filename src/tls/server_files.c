@@ -125,6 +125,7 @@ static int load_trust(struct tls_upstreams *upstreams, const struct config_serve
 {
     struct client_trust *trust = NULL;
 
+    files->trusted_until_s = INT64_MAX;
     if (!config->verifies)
         return 0;
     if (config->trust.ca == NULL) {
@@ -137,6 +138,7 @@ static int load_trust(struct tls_upstreams *upstreams, const struct config_serve
     if (loader_trust(loader, &config->trust, report, &trust) < 0)
         return -EINVAL;
     files->store = make_store(trust);
+    files->trusted_until_s = trust->next_update_s;
     client_trust_destroy(trust);
     return 0;
 }

@@ -29,7 +29,7 @@ class Served:
     """How one connection went, as the server saw it."""
 
     def __init__(self):
-        self.sni = self.alpn = self.peer = self.version = self.error = None
+        self.sni = self.alpn = self.peer = self.version = self.error = self.resumed = None
         self.received = b""
 
 
@@ -85,7 +85,7 @@ class PythonServer:
                 made.sni_callback = lambda _sock, name, _context: setattr(served, "sni", name)
                 with made.wrap_socket(sock, server_side=True) as wrapped:
                     served.alpn, served.version = wrapped.selected_alpn_protocol(), wrapped.version()
-                    served.peer = wrapped.getpeercert()
+                    served.peer, served.resumed = wrapped.getpeercert(), wrapped.session_reused
                     self.serve(wrapped, served)
         except (OSError, ssl.SSLError) as error:
             served.error = str(error)
