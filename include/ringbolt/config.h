@@ -190,9 +190,11 @@ enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS, CONFIG_SOURC
 enum config_check { CONFIG_CHECK_OFF, CONFIG_CHECK_TCP, CONFIG_CHECK_TLS };
 
 struct config_health {
-    unsigned max_fails;       // failed connects (or handshakes) in a row that take a server out; default 3, 0: never
+    unsigned
+        max_fails; // failed connects (or handshakes) in a row that take a server out; default 3, 0: never
     uint64_t fail_timeout_ns; // from then until one connection tries it again; default 10 s. Not with checks
-    enum config_check check;  // default off; else the master connects to each server (TLS: and shakes hands), and what it finds counts
+    enum config_check
+        check; // default off; else the master connects to each server (TLS: and shakes hands), and what it finds counts
     uint64_t interval_ns;     // from one check to the next; at least 100 ms, default 2 s
     uint64_t timeout_ns;      // for a check; default 2 s
     unsigned rise;            // good checks in a row that bring a server back; 1 or more, default 2
@@ -265,7 +267,7 @@ struct config {
         enum log_format format; // default LOG_TEXT
         bool access;            // default true: one line a connection
         unsigned failures_per_second; // lines of connections that failed before their handshake was over; default 200, 0: no limit
-        unsigned sample;              // of those that end well, one in so many gets a line; 1 to 1,000,000, default 1
+        unsigned sample; // of those that end well, one in so many gets a line; 1 to 1,000,000, default 1
     } log;
     struct {
         enum config_ktls transmit; // default auto

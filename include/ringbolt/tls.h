@@ -55,6 +55,11 @@ struct tls_upstreams;
 int tls_upstreams_load(const struct config *config, struct loader *loader, struct report *report,
                        struct tls_upstreams **ret);
 void tls_upstreams_destroy(struct tls_upstreams *upstreams); // NULL is accepted; wipes
+// Whether that is what is held for an upstream (server_material's digest).
+bool tls_upstreams_hold(const struct tls_upstreams *upstreams, size_t upstream, const uint8_t digest[32]);
+
+// What is held changes with the material that it was given to (material_upstreams()); what then begins goes by the new files, and resumes nothing
+// that was verified by the old ones.
 
 // Makes the OpenSSL state for an upstream with `tls`: a tls_context for engine_create_client() alone. Versions, suites and groups as
 // configured; sessions are kept and offered again, unless `resume` says otherwise. 0 and *ret (tls_context_destroy() it), or -EIO with a line in the log. What it is given must outlive it.
@@ -106,7 +111,8 @@ struct engine_peer {
     // NULL: none of both. Must live as long as the engine.
     const char *name;
     const char *alpn; // offered where the configuration names no protocol; NULL and "": none is
-    size_t server; // its index in the upstream: one of its sessions may be resumed; ENGINE_NO_SESSION: none is, nor kept
+    size_t
+        server; // its index in the upstream: one of its sessions may be resumed; ENGINE_NO_SESSION: none is, nor kept
 };
 
 #define ENGINE_NO_SESSION SIZE_MAX

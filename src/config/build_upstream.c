@@ -175,8 +175,9 @@ static void check_check(struct builder *builder, const struct config_upstream *u
     const struct node *check = node_get(node_get(node, "health"), "check");
 
     if (upstream->health.check == CONFIG_CHECK_TLS && !upstream->tls.is_on && !node->is_partial)
-        report_add(builder->report, node_where(check),
-                   "`check: tls` is for servers that speak TLS; write `check: tcp`, or give the upstream `tls`");
+        report_add(
+            builder->report, node_where(check),
+            "`check: tls` is for servers that speak TLS; write `check: tcp`, or give the upstream `tls`");
 }
 
 static void build_queue(struct builder *builder, const struct raw_queue *raw, const struct node *node,

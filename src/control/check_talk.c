@@ -14,7 +14,8 @@
 // "It is I who speak, for no client": the PROXY protocol §2.2, LOCAL, and §2.1.
 static const uint8_t header_v2[] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51,
                                     0x55, 0x49, 0x54, 0x0a, 0x20, 0x00, 0x00, 0x00};
-static const uint8_t header_v1[] = {'P', 'R', 'O', 'X', 'Y', ' ', 'U', 'N', 'K', 'N', 'O', 'W', 'N', '\r', '\n'};
+static const uint8_t header_v1[] = {'P', 'R', 'O', 'X', 'Y', ' ',  'U', 'N',
+                                    'K', 'N', 'O', 'W', 'N', '\r', '\n'};
 
 struct check_talk {
     const uint8_t *header; // what of it is to be sent

@@ -176,7 +176,7 @@ static void begin(struct check *check)
         end_by_error(check, errno);
     else if (loop_watch(check->checks->loop, &check->watch, check->fd, EPOLLOUT, on_event, check) < 0)
         finish(check, false); // likewise
-    else // a unix socket is connected at once, which is an event too
+    else                      // a unix socket is connected at once, which is an event too
         loop_timer_set(check->checks->loop, &check->timer,
                        check->begun_ns + check->upstream->health.timeout_ns);
 }
@@ -239,8 +239,8 @@ static int make_contexts(struct master *master)
     checks->context_count = config->upstream_count;
     for (size_t i = 0; i < config->upstream_count && error == 0; i++) {
         if (config->upstreams[i].health.check == CONFIG_CHECK_TLS)
-            error = tls_context_create_client(config, i, master->control->tls_upstreams,
-                                              &checks->contexts[i]);
+            error =
+                tls_context_create_client(config, i, master->control->tls_upstreams, &checks->contexts[i]);
     }
     return error;
 }

@@ -259,9 +259,9 @@ static bool dial(struct connection *connection)
                                connection->shake_failure);
             else
                 connection_end(connection, END_SERVER_UNREACHABLE, ALERT_INTERNAL_ERROR,
-                           !connection->tried          ? "no server takes connections"
-                           : config->server_count == 1 ? "the server did not accept"
-                                                       : "no server accepted");
+                               !connection->tried          ? "no server takes connections"
+                               : config->server_count == 1 ? "the server did not accept"
+                                                           : "no server accepted");
             return true;
         }
     }

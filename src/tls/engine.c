@@ -51,7 +51,8 @@ struct engine {
     bool is_alert_received;
     bool is_hello_read;
     uint16_t version_offered;
-    struct record_keys ticket_keys; // of a client that awaits a ticket: what OpenSSL would open the next record with
+    struct record_keys
+        ticket_keys; // of a client that awaits a ticket: what OpenSSL would open the next record with
 };
 
 static bool is_client(const struct engine *engine)
@@ -250,8 +251,10 @@ struct engine *engine_create_server(struct tls_context *context)
 
 struct engine *engine_create_client(struct tls_context *context, const struct engine_peer *peer)
 {
-    struct engine *engine = create(context);
+    struct engine *engine;
 
+    client_refresh(context);
+    engine = create(context);
     if (engine == NULL)
         return NULL;
     engine->secrets.is_client = true;

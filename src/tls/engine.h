@@ -33,6 +33,7 @@ struct handshake {
     const char *name;  // whom the server must be; NULL: anybody
     bool is_untrusted; // the server's certificate is why it failed
     size_t server;     // whose sessions are offered and kept (sessions.h)
+    unsigned epoch;    // of the sessions when it began
     bool is_session_offered;
     bool is_ticket_awaited;
 };

@@ -20,6 +20,7 @@ struct session {
 };
 
 struct sessions {
+    unsigned epoch; // counts up when they are forgotten
     size_t count;
     struct session each[];
 };
@@ -48,12 +49,25 @@ void sessions_destroy(struct sessions *sessions)
     free(sessions);
 }
 
+void sessions_forget(struct sessions *sessions)
+{
+    for (size_t i = 0; i < sessions->count; i++)
+        drop(&sessions->each[i]);
+    sessions->epoch++;
+}
+
+static bool is_of_before(const struct handshake *handshake)
+{
+    return handshake->epoch != handshake->context->sessions->epoch;
+}
+
 // NULL: nothing is kept of this handshake's server.
 static struct session *session_of(const struct handshake *handshake)
 {
     struct sessions *sessions = handshake->context->sessions;
 
-    return sessions != NULL && handshake->server < sessions->count ? &sessions->each[handshake->server] : NULL;
+    return sessions != NULL && handshake->server < sessions->count ? &sessions->each[handshake->server]
+                                                                   : NULL;
 }
 
 // ---- how long ----
@@ -96,7 +110,7 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
     SSL_SESSION *copy;
     int64_t until_s;
 
-    if (ours == NULL || SSL_session_reused(ssl) == 1)
+    if (ours == NULL || is_of_before(handshake) || SSL_session_reused(ssl) == 1)
         return 0;
     until_s = until(handshake, ssl, session, now_s);
     if (until_s <= now_s)
@@ -125,7 +139,10 @@ void sessions_offer(struct handshake *handshake, SSL *ssl)
     struct session *ours = session_of(handshake);
     SSL_SESSION *copy;
 
-    if (ours == NULL || ours->session == NULL)
+    if (ours == NULL)
+        return;
+    handshake->epoch = handshake->context->sessions->epoch;
+    if (ours->session == NULL)
         return;
     if (time(NULL) >= ours->until_s) {
         drop(ours);
@@ -142,7 +159,7 @@ void sessions_failed(struct handshake *handshake)
 {
     struct session *ours = session_of(handshake);
 
-    if (ours != NULL && handshake->is_session_offered)
+    if (ours != NULL && handshake->is_session_offered && !is_of_before(handshake))
         drop(ours);
     handshake->is_session_offered = false;
 }
@@ -151,7 +168,7 @@ bool sessions_succeeded(struct handshake *handshake, SSL *ssl)
 {
     struct session *ours = session_of(handshake);
 
-    if (ours == NULL || SSL_session_reused(ssl) == 1)
+    if (ours == NULL || is_of_before(handshake) || SSL_session_reused(ssl) == 1)
         return false;
     sessions_failed(handshake); // it was offered, and not taken
     if (SSL_version(ssl) != TLS1_3_VERSION || ours->session != NULL || ours->waiting >= SESSIONS_WAITING_MAX)

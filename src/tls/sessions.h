@@ -25,6 +25,9 @@ struct sessions;
 struct sessions *sessions_create(size_t server_count);
 void sessions_destroy(struct sessions *sessions); // NULL is accepted; wipes
 
+// Drops all of them; what handshakes that began before still bring is not kept either.
+void sessions_forget(struct sessions *sessions);
+
 // Sets up a context whose handshakes keep theirs.
 void sessions_configure(SSL_CTX *ssl);
 

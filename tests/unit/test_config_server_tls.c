@@ -98,7 +98,8 @@ static void test_plain_listener(void **state)
 
 static const struct bad bad_values[] = {
     {"off for an upstream", UPSTREAM("tls: off"),
-     "c:3:6: `tls` must be a mapping with ca, crl, name, verify, resume, certificate, min_version, max_version, "
+     "c:3:6: `tls` must be a mapping with ca, crl, name, verify, resume, certificate, min_version, "
+     "max_version, "
      "ciphers, ciphersuites, "
      "groups or alpn, not a single value\n"},
     {"routes without TLS", "listeners: [{address: '*:1', routes: [{upstream: app}], tls: off}]\n" APP,
@@ -107,7 +108,8 @@ static const struct bad bad_values[] = {
      "give the listener `tls`\n"},
 
     {"a word", UPSTREAM("tls: on"),
-     "c:3:6: `tls` must be a mapping with ca, crl, name, verify, resume, certificate, min_version, max_version, "
+     "c:3:6: `tls` must be a mapping with ca, crl, name, verify, resume, certificate, min_version, "
+     "max_version, "
      "ciphers, ciphersuites, "
      "groups or alpn, not a single value\n"},
     {"name", SERVER_TLS("name: '*.example'"),
@@ -117,7 +119,8 @@ static const struct bad bad_values[] = {
     {"key alone", SERVER_TLS("certificate: {key: k}"),
      "c:3:20: `certificate` needs `chain` and `key`, or `chain` alone with the key in the same file\n"},
     {"an unknown key", SERVER_TLS("sni: a.example"),
-     "c:3:7: unknown key `sni`; known here are ca, crl, name, verify, resume, certificate, min_version, max_version, "
+     "c:3:7: unknown key `sni`; known here are ca, crl, name, verify, resume, certificate, min_version, "
+     "max_version, "
      "ciphers, "
      "ciphersuites, groups and alpn\n"},
     {"versions", SERVER_TLS("min_version: 1.3, max_version: 1.2"),

@@ -130,9 +130,9 @@ static void test_declined(void **state)
 }
 
 struct end {
-    time_t passed_s;        // between the first handshake and the second
-    time_t certificate_s;   // the certificate's end
-    time_t trusted_s;       // the revocation list's
+    time_t passed_s;      // between the first handshake and the second
+    time_t certificate_s; // the certificate's end
+    time_t trusted_s;     // the revocation list's
     bool is_resumed;
 };
 
@@ -194,7 +194,8 @@ static void test_few_wait(void **state)
 // What a server calls a ticket is looked at by OpenSSL, and can do no more than be none.
 static void test_bad_tickets(void **state)
 {
-    static const uint8_t bad[][12] = {{4, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 1}, {4, 0, 0, 0}, {4, 255, 255, 255}, {24, 0, 0, 1, 1}, {0}};
+    static const uint8_t bad[][12] = {
+        {4, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 1}, {4, 0, 0, 0}, {4, 255, 255, 255}, {24, 0, 0, 1, 1}, {0}};
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct engine_outcome outcome;
@@ -217,8 +218,9 @@ static void test_bad_tickets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resumed), cmocka_unit_test(test_switched_off), cmocka_unit_test(test_declined),
-        cmocka_unit_test(test_ends),    cmocka_unit_test(test_few_wait),     cmocka_unit_test(test_bad_tickets),
+        cmocka_unit_test(test_resumed),  cmocka_unit_test(test_switched_off),
+        cmocka_unit_test(test_declined), cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_few_wait), cmocka_unit_test(test_bad_tickets),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
