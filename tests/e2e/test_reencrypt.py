@@ -318,6 +318,22 @@ def test_truncated_by_the_server(start, dial, serve, authority, tmp_path, layer,
     assert stage.line_at_end(client)["end"] == "server_truncated"
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("record, alert", [(b"\x17\x03\x03\x00\x40" + bytes(64), "bad record mac"), (b"\x17\x03\x03\xff\xff", "record overflow")])
+def test_server_that_breaks_the_rules(start, dial, serve, authority, tmp_path, layer, version, record, alert):
+    """It is told what was wrong; the client learns only that this won't do."""
+    def spoil(sock, served):
+        assert sock.recv(100) == b"hello\n"
+        os.write(sock.fileno(), record)
+        sock.recv(100)
+
+    server = serve(authority.issue(), spoil, version=version)
+    stage = start({"app": [server.address]}, layer=layer, sends={"app": {"tls": {"ca": write_ca(tmp_path, authority)}}})
+    data, end, line = talk(stage, dial)
+    assert (data, end, line["end"]) == (b"", "internal_error", "server_protocol_error"), line
+    assert alert in server.last().error.lower().replace("_", " "), server.last().error
+
+
 # ---- what servers see
 
 @pytest.mark.any_layer
