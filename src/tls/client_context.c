@@ -178,7 +178,8 @@ static bool set_up(struct tls_context *context)
 {
     const struct config_upstream *towards = context->upstream;
 
-    context->prf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_PRF, PROVIDER_QUERY);
+    context->prf =
+        EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_PRF, provider_serves() ? PROVIDER_QUERY : NULL);
     context->transport = engine_transport_create();
     if (towards->tls.resumes)
         context->sessions = sessions_create(towards->server_count);
