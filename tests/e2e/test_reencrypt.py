@@ -319,7 +319,7 @@ def test_truncated_by_the_server(start, dial, serve, authority, tmp_path, layer,
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("record, alert", [(b"\x17\x03\x03\x00\x40" + bytes(64), "bad record mac"), (b"\x17\x03\x03\xff\xff", "record overflow")])
+@pytest.mark.parametrize("record, alert", [(b"\x17\x03\x03\x00\x40" + bytes(64), "bad record mac"), (b"\x17\x03\x03\xff\xff" + bytes(64), "record overflow")], ids=["bad_mac", "too_long"])
 def test_server_that_breaks_the_rules(start, dial, serve, authority, tmp_path, layer, version, record, alert):
     """It is told what was wrong; the client learns only that this won't do."""
     def spoil(sock, served):
