@@ -187,12 +187,14 @@ struct config_server {
 
 enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS, CONFIG_SOURCE_HASH };
 
-enum config_check { CONFIG_CHECK_OFF, CONFIG_CHECK_TCP };
+enum config_check { CONFIG_CHECK_OFF, CONFIG_CHECK_TCP, CONFIG_CHECK_TLS };
 
 struct config_health {
-    unsigned max_fails;       // failed connects in a row that take a server out; default 3, 0: never
+    unsigned
+        max_fails; // failed connects (or handshakes) in a row that take a server out; default 3, 0: never
     uint64_t fail_timeout_ns; // from then until one connection tries it again; default 10 s. Not with checks
-    enum config_check check;  // default off; else the master connects to each server, and what it finds counts
+    enum config_check
+        check; // default off; else the master connects to each server (TLS: and shakes hands), and what it finds counts
     uint64_t interval_ns;     // from one check to the next; at least 100 ms, default 2 s
     uint64_t timeout_ns;      // for a check; default 2 s
     unsigned rise;            // good checks in a row that bring a server back; 1 or more, default 2
@@ -225,6 +227,7 @@ struct config_proxy_to {
 struct config_server_tls {
     bool is_on;    // default false: then everything else is of no effect
     bool verifies; // default true. false: any certificate will do
+    bool resumes;  // default true. false: every handshake is a whole one
     char *
         name; // whom the certificate must be for, and whom we ask for (SNI), lower case; NULL: each server's host
     // Versions, suites, groups; `alpn` is offered to the server, none: what the client agreed upon. Of certificates none, or

@@ -62,6 +62,15 @@ struct client_trust {
     int64_t next_update_s; // the earliest nextUpdate of the CRLs; INT64_MAX without
 };
 
+// What TLS towards an upstream's servers needs of files.
+struct server_material {
+    uint8_t digest[32];                  // of everything below: the same files give the same
+    struct client_trust *trust;          // NULL: the system's authorities, or nothing is verified
+    struct material_bytes *certificates; // DER: the one that we show, then its intermediates
+    size_t certificate_count;            // 0: none is shown
+    struct material_bytes key;           // its private key, PKCS#8
+};
+
 #define TICKET_KEYS_MAX 64
 struct ticket_key { // RFC 5077 §4
     uint8_t name[16];
@@ -102,6 +111,11 @@ int loader_certificate(struct loader *loader, const struct config_certificate *s
 int loader_trust(struct loader *loader, const struct config_client_trust *source, struct report *report,
                  struct client_trust **ret);
 
+// Reads what an upstream's `tls` names: authorities with their lists as loader_trust() does, and the certificate with its key. What it
+// does not name is empty. server_material_destroy() *ret.
+int loader_servers(struct loader *loader, const struct config_server_tls *source, struct report *report,
+                   struct server_material **ret);
+
 // Reads a file of a ticket key into *ret: 48 bytes (name, AES-128, HMAC) or 80 (name, HMAC, AES-256) as nginx has them, or base64 of
 // 48 or 80 bytes in one line as HAProxy has them (name, AES, HMAC in both sizes). 0, or -EINVAL with a line in report.
 int loader_ticket_key(struct loader *loader, const char *path, struct config_where where,
@@ -126,6 +140,7 @@ int certificate_develop(const char *ca_file, struct report *report, struct certi
 // Each accepts NULL; secrets are wiped.
 void certificate_destroy(struct certificate *certificate);
 void client_trust_destroy(struct client_trust *trust);
+void server_material_destroy(struct server_material *material);
 void staple_destroy(struct staple *staple);
 
 // Fills a key from the system's random source (AES-256). 0 or -EIO.
@@ -154,6 +169,7 @@ void change_certificate(struct change *change, uint32_t slot, const struct certi
 void change_certificate_gone(struct change *change, uint32_t slot);
 void change_staple(struct change *change, uint32_t slot, const struct staple *staple); // NULL: none any more
 void change_trust(struct change *change, uint32_t listener, const struct client_trust *trust);
+void change_servers(struct change *change, uint32_t upstream, const struct server_material *material);
 void change_ticket_keys(struct change *change, const struct ticket_keys *keys);
 // Tickets that were given under these certificates are not resumed any more, and material_is_retired() says so.
 void change_retire(struct change *change, const uint64_t *ids, size_t count);
@@ -168,6 +184,10 @@ struct material;
 // Nothing in it yet. NULL when there is no memory.
 struct material *material_create(size_t listener_count);
 void material_destroy(struct material *material); // NULL is accepted; wipes
+
+// Where changes for upstreams go (tls.h). Without this call there are none.
+struct tls_upstreams;
+void material_upstreams(struct material *material, struct tls_upstreams *upstreams);
 
 // Applies a change, all of it or, when the bytes are not a change, nothing: -EBADMSG; -ENOMEM leaves what was applied so far. Handshakes
 // under way end with the certificate that they began with. A new certificate in a slot has no staple until it gets one of its own; the same

@@ -55,9 +55,14 @@ struct tls_upstreams;
 int tls_upstreams_load(const struct config *config, struct loader *loader, struct report *report,
                        struct tls_upstreams **ret);
 void tls_upstreams_destroy(struct tls_upstreams *upstreams); // NULL is accepted; wipes
+// Whether that is what is held for an upstream (server_material's digest).
+bool tls_upstreams_hold(const struct tls_upstreams *upstreams, size_t upstream, const uint8_t digest[32]);
+
+// What is held changes with the material that it was given to (material_upstreams()); what then begins goes by the new files, and resumes nothing
+// that was verified by the old ones.
 
 // Makes the OpenSSL state for an upstream with `tls`: a tls_context for engine_create_client() alone. Versions, suites and groups as
-// configured, no resumption. 0 and *ret (tls_context_destroy() it), or -EIO with a line in the log. What it is given must outlive it.
+// configured; sessions are kept and offered again, unless `resume` says otherwise. 0 and *ret (tls_context_destroy() it), or -EIO with a line in the log. What it is given must outlive it.
 int tls_context_create_client(const struct config *config, size_t upstream,
                               const struct tls_upstreams *upstreams, struct tls_context **ret);
 
@@ -106,7 +111,11 @@ struct engine_peer {
     // NULL: none of both. Must live as long as the engine.
     const char *name;
     const char *alpn; // offered where the configuration names no protocol; NULL and "": none is
+    size_t
+        server; // its index in the upstream: one of its sessions may be resumed; ENGINE_NO_SESSION: none is, nor kept
 };
+
+#define ENGINE_NO_SESSION SIZE_MAX
 
 // A client-side handshake. NULL when there is no memory. The caller destroys it. engine_feed() with length 0 makes the ClientHello. What
 // a client's outcome has: version, cipher, names of both, alpn, keys; the rest is empty.
@@ -128,6 +137,10 @@ void engine_output_sent(struct engine *engine, size_t length);
 // record_keys_wipe().
 int engine_outcome(struct engine *engine, struct engine_outcome *ret);
 
+// After ENGINE_DONE, in place of engine_outcome(): adds close_notify to the output, for who wanted to know no more than that the
+// handshake succeeds.
+void engine_say_goodbye(struct engine *engine);
+
 // What is told of the certificates of both sides to a server that wants to know (PROXY protocol).
 struct engine_certificates {
     // The client showed a good one, in this handshake or in the one that its session goes back to: DER, owned. Without: NULL.
@@ -145,6 +158,13 @@ struct engine_certificates {
 int engine_certificates(const struct engine *engine, struct engine_certificates *ret);
 // A zeroed or finished one is accepted.
 void engine_certificates_finish(struct engine_certificates *certificates);
+
+// After engine_outcome() of a client: whether it should get the server's next tickets. It holds much memory until it is destroyed, which
+// is to happen soon, tickets or none.
+bool engine_awaits_ticket(const struct engine *engine);
+// Takes what a record of the server's held: whole tickets (NewSessionTicket, RFC 8446 §4.6.1), and nothing else. At most
+// RECORD_PLAINTEXT_MAX bytes. Once; whether it was of use nobody need know.
+void engine_take_tickets(struct engine *engine, const uint8_t *messages, size_t length);
 
 // Names known so far (sni), for the log line of a handshake that failed or timed out.
 const char *engine_sni(const struct engine *engine);

@@ -142,6 +142,7 @@ void build_server_tls(struct builder *builder, const struct raw_server_tls *raw,
     if (node == NULL)
         return;
     tls->is_on = true;
+    tls->resumes = raw->resume == NULL || *raw->resume != 0;
     build_negotiation(builder, &raw->like, node, &tls->tls);
     build_verification(builder, raw, node, tls);
     build_name(builder, raw->name, node_get(node, "name"), tls);

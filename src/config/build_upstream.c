@@ -169,6 +169,17 @@ static void build_health(struct builder *builder, const struct raw_health *raw, 
     builder_time(builder, node, "slow_start", raw->slow_start, any_time, &health->slow_start_ns);
 }
 
+static void check_check(struct builder *builder, const struct config_upstream *upstream,
+                        const struct node *node)
+{
+    const struct node *check = node_get(node_get(node, "health"), "check");
+
+    if (upstream->health.check == CONFIG_CHECK_TLS && !upstream->tls.is_on && !node->is_partial)
+        report_add(
+            builder->report, node_where(check),
+            "`check: tls` is for servers that speak TLS; write `check: tcp`, or give the upstream `tls`");
+}
+
 static void build_queue(struct builder *builder, const struct raw_queue *raw, const struct node *node,
                         struct config_upstream *upstream)
 {
@@ -221,6 +232,7 @@ static void build_upstream(struct builder *builder, const struct raw_upstream *r
     check_weights(builder, upstream, servers);
     build_health(builder, &raw->health, node_get(node, "health"), &upstream->health);
     build_server_tls(builder, &raw->tls, node, upstream);
+    check_check(builder, upstream, node);
     build_queue(builder, &raw->queue, node_get(node, "queue"), upstream);
 }
 

@@ -39,7 +39,8 @@ static const cyaml_strval_t client_auth_words[] = {{"off", CONFIG_CLIENT_AUTH_OF
 static const cyaml_strval_t balance_words[] = {{"round_robin", CONFIG_ROUND_ROBIN},
                                                {"least_connections", CONFIG_LEAST_CONNECTIONS},
                                                {"source_hash", CONFIG_SOURCE_HASH}};
-static const cyaml_strval_t check_words[] = {{"off", CONFIG_CHECK_OFF}, {"tcp", CONFIG_CHECK_TCP}};
+static const cyaml_strval_t check_words[] = {
+    {"off", CONFIG_CHECK_OFF}, {"tcp", CONFIG_CHECK_TCP}, {"tls", CONFIG_CHECK_TLS}};
 static const cyaml_strval_t proxy_in_words[] = {{"off", CONFIG_PROXY_IN_OFF},
                                                 {"v1", CONFIG_PROXY_IN_V1},
                                                 {"v2", CONFIG_PROXY_IN_V2},
@@ -134,6 +135,7 @@ static const cyaml_schema_field_t server_tls_fields[] = {
     LIST_FIELD("crl", OPTIONAL, struct raw_server_tls, crl, &text_value, 1, LIST_MAX),
     NAME_FIELD("name", OPTIONAL, struct raw_server_tls, name),
     ENUM_FIELD("verify", OPTIONAL, struct raw_server_tls, verify, switch_words),
+    ENUM_FIELD("resume", OPTIONAL, struct raw_server_tls, resume, switch_words),
     CYAML_FIELD_MAPPING("certificate", OPTIONAL, struct raw_server_tls, certificate,
                         server_certificate_fields),
     ENUM_FIELD("min_version", OPTIONAL, struct raw_server_tls, like.min_version, version_words),

@@ -64,6 +64,7 @@ struct raw_server_tls {
     unsigned crl_count;
     char *name;
     int *verify;
+    int *resume;
     struct raw_certificate certificate;
 };
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "check_talk.h"
 #include "master.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
@@ -18,6 +19,7 @@ struct check {
     const struct config_server *server;
     struct servers_state *state;
     int fd; // -1: none
+    struct check_talk *talk; // what is said once it is connected; NULL: not yet, or nothing
     struct loop_watch watch;
     struct loop_timer timer;
     uint64_t begun_ns;
@@ -27,6 +29,9 @@ struct check {
 
 struct checks {
     struct loop *loop;
+    const struct config_upstream *upstreams;
+    struct tls_context **contexts; // by upstream; NULL: no handshakes there
+    size_t context_count;
     struct log_quota quota; // of lines that say what was found
     struct loop_timer quota_timer;
     size_t count;
@@ -45,7 +50,7 @@ static void on_quota(void *owner)
                     log_integer("seconds", LOG_QUOTA_NS / CLOCK_NS_PER_S));
 }
 
-static void say(const struct check *check, bool is_out, int error)
+static void say(const struct check *check, bool is_out, const char *why)
 {
     struct log_field upstream = log_text("upstream", check->upstream->name);
     struct log_field server = log_text("server", check->server->address.text);
@@ -55,16 +60,17 @@ static void say(const struct check *check, bool is_out, int error)
         loop_timer_set(checks->loop, &checks->quota_timer, log_quota_due_ns(&checks->quota));
     else if (is_out)
         log_warning("server is out", upstream, server,
-                    log_integer("failed_checks", check->upstream->health.fall), log_errno(error));
+                    log_integer("failed_checks", check->upstream->health.fall), log_text("error", why));
     else
         log_info("server is back", upstream, server);
 }
 
-static void judge(struct check *check, int error)
+// why: NULL: it was good.
+static void judge(struct check *check, const char *why)
 {
     const struct config_health *health = &check->upstream->health;
     bool is_out = atomic_load(&check->state->is_out) != 0;
-    bool is_good = error == 0;
+    bool is_good = why == NULL;
 
     if (is_out != check->was_out || is_good != is_out)
         check->streak = 0; // others changed it, or it is as it was held to be
@@ -76,30 +82,79 @@ static void judge(struct check *check, int error)
     check->streak = 0;
     check->was_out = !is_out;
     if (servers_set_health(check->state, !is_out, clock_now_ns()))
-        say(check, !is_out, error);
+        say(check, !is_out, why);
 }
 
-static void finish(struct check *check)
+// orderly: the server may have to read what was said to it. Else with a reset, so that no port has to rest after each check.
+static void finish(struct check *check, bool orderly)
 {
     uint64_t now_ns = clock_now_ns();
     uint64_t next_ns = check->begun_ns + check->upstream->health.interval_ns;
 
     loop_unwatch(check->checks->loop, &check->watch);
-    // With a reset: no port has to rest after each check.
-    socket_close(check->fd, true);
+    if (check->fd >= 0 && orderly)
+        (void)socket_shutdown(check->fd);
+    socket_close(check->fd, !orderly);
     check->fd = -1;
     loop_timer_set(check->checks->loop, &check->timer, next_ns > now_ns ? next_ns : now_ns);
 }
 
-static void end(struct check *check, int error)
+static void stop_talking(struct check *check)
 {
-    finish(check);
+    check_talk_destroy(check->talk);
+    check->talk = NULL;
+}
+
+static void end(struct check *check, const char *why)
+{
+    finish(check, check->talk != NULL);
     // Who was told to be left alone meanwhile is.
     if (atomic_load(&check->state->order) != SERVERS_DOWN)
-        judge(check, error);
+        judge(check, why);
+    stop_talking(check);
+}
+
+static void end_by_error(struct check *check, int error)
+{
+    end(check, error != 0 ? log_error_text(error) : NULL);
 }
 
 // ---- a check ----
+
+// Says what there is to say as far as it goes.
+static void talk(struct check *check)
+{
+    unsigned events = 0;
+
+    switch (check_talk_step(check->talk, check->fd, &events)) {
+    case CHECK_TALK_GOOD:
+        end(check, NULL);
+        break;
+    case CHECK_TALK_BAD:
+        end(check, check_talk_why(check->talk));
+        break;
+    default:
+        if (loop_events(check->checks->loop, &check->watch, events) == 0)
+            break;
+        finish(check, false); // that says nothing of the server
+        stop_talking(check);
+    }
+}
+
+static void connected(struct check *check)
+{
+    size_t upstream = (size_t)(check->upstream - check->checks->upstreams);
+
+    if (!check_talk_is_wanted(check->upstream)) {
+        end(check, NULL);
+        return;
+    }
+    check->talk = check_talk_create(check->upstream, check->server, check->checks->contexts[upstream]);
+    if (check->talk)
+        talk(check);
+    else
+        finish(check, false);
+}
 
 static void on_event(void *owner, unsigned events)
 {
@@ -108,9 +163,16 @@ static void on_event(void *owner, unsigned events)
     socklen_t length = sizeof(error);
 
     (void)events;
+    if (check->talk) {
+        talk(check);
+        return;
+    }
     if (getsockopt(check->fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
         error = errno;
-    end(check, error);
+    if (error != 0)
+        end_by_error(check, error);
+    else
+        connected(check);
 }
 
 static void begin(struct check *check)
@@ -124,14 +186,13 @@ static void begin(struct check *check)
         check->fd = socket_open(address->socket.ss_family);
     // Nobody is to ask, or there is no descriptor left: that says nothing of the server.
     if (check->fd < 0)
-        finish(check);
-    else if (connect(check->fd, (const struct sockaddr *)&address->socket, address->length) == 0)
-        end(check, 0);
-    else if (errno != EINPROGRESS)
-        end(check, errno);
+        finish(check, false);
+    else if (connect(check->fd, (const struct sockaddr *)&address->socket, address->length) < 0 &&
+             errno != EINPROGRESS)
+        end_by_error(check, errno);
     else if (loop_watch(check->checks->loop, &check->watch, check->fd, EPOLLOUT, on_event, check) < 0)
-        finish(check); // likewise
-    else
+        finish(check, false); // likewise
+    else                      // a unix socket is connected at once, which is an event too
         loop_timer_set(check->checks->loop, &check->timer,
                        check->begun_ns + check->upstream->health.timeout_ns);
 }
@@ -143,7 +204,9 @@ static void on_timer(void *owner)
     if (check->fd < 0)
         begin(check);
     else
-        end(check, ETIMEDOUT);
+        end(check, check->talk && check->upstream->health.check == CONFIG_CHECK_TLS
+                       ? "the handshake with the server took too long"
+                       : log_error_text(ETIMEDOUT));
 }
 
 // ---- life ----
@@ -178,10 +241,31 @@ static void add(struct master *master, size_t upstream, size_t server, size_t co
     checks->count++;
 }
 
+static int make_contexts(struct master *master)
+{
+    const struct config *config = master->config;
+    struct checks *checks = master->checks;
+    int error = 0;
+
+    checks->contexts = calloc(config->upstream_count, sizeof(struct tls_context *));
+    if (!checks->contexts) {
+        log_error("no memory for the servers' checks");
+        return -ENOMEM;
+    }
+    checks->context_count = config->upstream_count;
+    for (size_t i = 0; i < config->upstream_count && error == 0; i++) {
+        if (config->upstreams[i].health.check == CONFIG_CHECK_TLS)
+            error =
+                tls_context_create_client(config, i, master->control->tls_upstreams, &checks->contexts[i]);
+    }
+    return error;
+}
+
 int checks_start(struct master *master)
 {
     const struct config *config = master->config;
     size_t count = count_checks(config);
+    int error;
 
     if (count == 0)
         return 0;
@@ -192,6 +276,10 @@ int checks_start(struct master *master)
     }
     master->checks->loop = master->loop;
     loop_timer_init(&master->checks->quota_timer, on_quota, master->checks);
+    master->checks->upstreams = config->upstreams;
+    error = make_contexts(master);
+    if (error < 0)
+        return error;
     for (size_t i = 0; i < config->upstream_count; i++) {
         for (size_t j = 0;
              j < config->upstreams[i].server_count && config->upstreams[i].health.check != CONFIG_CHECK_OFF;
@@ -212,6 +300,10 @@ void checks_finish(struct checks *checks)
         loop_timer_stop(&check->timer);
         loop_unwatch(checks->loop, &check->watch);
         socket_close(check->fd, true);
+        check_talk_destroy(check->talk);
     }
+    for (size_t i = 0; i < checks->context_count; i++)
+        tls_context_destroy(checks->contexts[i]);
+    free(checks->contexts);
     free(checks);
 }

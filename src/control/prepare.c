@@ -105,6 +105,7 @@ int control_load(struct control *control, const struct control_options *options,
     loader_ask_no_more(control->loader); // a master that serves has no time to wait for somebody at a terminal
     if (error < 0 || is_wrong)
         return -EINVAL;
+    sources_servers(control->sources, control->tls_upstreams);
     if (develop)
         log_warning("development certificate: made just now, for localhost only, trusted by nobody",
                     log_text("ca", options->develop_ca), log_text("cure", "--cert CHAIN.pem --key KEY.pem"));

@@ -43,6 +43,7 @@ int reload_load(struct master *master)
         return -ENOMEM;
     }
     material_count(master->material, master->used);
+    material_upstreams(master->material, master->control->tls_upstreams);
     sources_initial(master->control->sources, &change);
     if (master->config->tickets.key_count == 0)
         error = tickets_load(master, &change);

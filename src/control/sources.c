@@ -276,6 +276,7 @@ void sources_destroy(struct sources *sources)
     free(sources->configured);
     folders_finish(sources);
     trusts_finish(sources);
+    servers_finish(sources);
     free(sources->slots);
     history_destroy(sources->history);
     conflicts_destroy(sources->conflicts);
@@ -346,8 +347,10 @@ void sources_check(struct sources *sources, const char *folder, bool force, stru
     for (size_t i = 0; i < sources->folder_count && (way != NULL || folder == NULL); i++)
         folder_look(sources, &sources->folders[i], way);
     source_each(sources, check_source);
-    if (way != NULL || folder == NULL)
+    if (way != NULL || folder == NULL) {
         trusts_look(sources, way);
+        servers_look(sources, way);
+    }
     names_look(sources);
     ways_forget(sources->ways);
     ways_leave(sources->ways, way);
@@ -454,6 +457,8 @@ void sources_problems(struct sources *sources, void (*each)(void *owner, const c
     for (size_t i = 0; i < sources->trust_count; i++)
         tell_problem(&problems, &sources->trusts[i].files);
     tell_problem(&problems, &sources->tickets.files);
+    for (size_t i = 0; i < sources->servers_count; i++)
+        tell_problem(&problems, &sources->servers[i].files);
 }
 
 static bool is_served(void *owner, uint64_t id)

@@ -45,6 +45,10 @@ int sources_load(const struct config *config, struct loader *loader, struct cert
                  bool is_check, struct report *report, struct sources **ret);
 void sources_destroy(struct sources *sources); // NULL is accepted
 
+// Watches the files of TLS towards servers too, which `upstreams` were loaded from; it must outlive the sources and be what changes are applied to.
+struct tls_upstreams;
+void sources_servers(struct sources *sources, const struct tls_upstreams *upstreams);
+
 // Everything that was loaded, as one change for an empty material.
 void sources_initial(const struct sources *sources, struct change *change);
 

@@ -6,6 +6,7 @@
 //     sources_staple.c       its OCSP response
 //     sources_folder.c       the pairs of a folder
 //     sources_trust.c        client authorities, ticket keys
+//     sources_servers.c      files of TLS towards servers
 //     sources_names.c        which certificate a name gets; which are defaults
 //     sources_history.c      versions that were replaced
 //     sources_say.c          what is wrong, said once
@@ -83,6 +84,15 @@ struct source_trust {
     int64_t warned_s; // when somebody was last warned that a revocation list has ended
 };
 
+// Of one upstream with `tls`.
+struct source_servers {
+    const struct config_server_tls *config;
+    const char *name;
+    uint32_t upstream;
+    struct piece files; // none: it names none
+    bool is_new;        // was not looked at since tls_upstreams_load()
+};
+
 struct source_tickets {
     struct piece files;       // none: the master makes the keys
     struct ticket_keys *keys; // in secret memory
@@ -102,6 +112,9 @@ struct sources {
     struct source_trust *trusts;
     size_t trust_count;
     struct source_tickets tickets;
+    struct source_servers *servers;
+    size_t servers_count;
+    const struct tls_upstreams *upstreams; // what is in service of them
     struct source **slots; // by slot; holes are NULL
     size_t slot_count;
     struct history *history;
@@ -176,6 +189,11 @@ void trusts_find(struct sources *sources);
 void trusts_look(struct sources *sources, const struct way_folder *way);
 void trusts_initial(const struct sources *sources, struct change *change);
 void trusts_finish(struct sources *sources);
+
+// ---- sources_servers.c ----
+
+void servers_look(struct sources *sources, const struct way_folder *way);
+void servers_finish(struct sources *sources);
 
 // ---- sources_names.c ----
 

@@ -117,7 +117,10 @@ struct connection {
     unsigned requests;         // answered, or about to be
     const char *server_version; // NULL: no TLS towards the server, or not yet
     const char *server_suite;
+    bool server_resumed;
     struct engine *server_engine;   // SHAKE only
+    bool is_shake_late;             // SHAKE: its time is over, the server's operations are being cancelled
+    const char *shake_failure;      // why the last server that left during SHAKE was left; NULL: none did
     struct buffer *server_leftover; // bytes behind the handshake with the server
     // HELLO and DIAL only
     struct peek *peek;     // before there is an engine, while the ClientHello comes; NULL: not needed
@@ -184,7 +187,7 @@ struct proxy {
     struct list starved;      // flows
     struct list sending;      // flows, the longest-waiting first
     uint64_t unique;          // begins the unique ids that servers are told
-    struct list hellos;       // flows (up) whose connections have bytes for the handshake
+    struct list hellos;       // flows whose connections have something for a handshake: up, in SHAKE down
     struct connection_slabs *slabs;
     struct shared_texts texts;
     struct timer resume_timer;
@@ -261,6 +264,8 @@ int header_out_make(struct connection *connection, const struct engine_outcome *
                     const struct engine_certificates *certificates);
 // The server stands: starts to send it, ahead of the flow, or of the handshake with the server. False: there is none, nothing is done.
 bool header_out_send(struct connection *connection);
+// SHAKE: no other server will want it. Elsewhere that is known by itself.
+void header_out_forget(struct connection *connection);
 
 // ---- connection_header.c: what is kept of both ----
 void connection_header_destroy(struct connection_header *header); // NULL is accepted
@@ -296,6 +301,11 @@ void dial_timed_out(struct connection *connection);
 void dial_stop(struct connection *connection);    // it waits for no server any more; harmless at any time
 void dial_release(struct connection *connection); // its socket to the server is closed; harmless at any time
 void dial_run_queues(struct proxy *proxy);        // those that wait go on if there is room
+// How the handshake with the server that took it went, where there is one (SHAKE).
+void dial_succeeded(struct connection *connection);
+void dial_failed(struct connection *connection, const char *why); // counts against the server
+// The server is left, and another one tried; why: static words for the log, should none be left.
+void dial_another(struct connection *connection, const char *why);
 
 // ---- waiting.c: DIAL, in a queue ----
 void waiting_start(struct connection *connection);
@@ -305,6 +315,8 @@ void waiting_stop(struct connection *connection); // harmless at any time
 bool shake_is_wanted(const struct connection *connection);
 void shake_start(struct connection *connection);
 void shake_begin(struct connection *connection); // the PROXY header has left
+void shake_lost(struct connection *connection);  // the server took no more
+void shake_go_on(struct connection *connection); // it is its turn: its connection was on proxy->hellos
 void shake_retry(struct connection *connection); // there are buffers again
 void shake_check(struct connection *connection); // the client's last flight has left: both may be done
 void shake_timed_out(struct connection *connection);

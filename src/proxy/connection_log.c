@@ -103,6 +103,7 @@ void connection_log(const struct connection *connection)
         connection->listener->redirect.is_on ? log_integer("requests", connection->requests) : left_out(),
         log_text("server_tls", connection->server_version),
         log_text("server_cipher", connection->server_suite),
+        connection->server_version ? log_boolean("server_resumed", connection->server_resumed) : left_out(),
         log_text("server_record_tx", mode_text(server->transmit_mode)),
         log_text("server_record_tx_why", endpoint_why_text(server->transmit_why)),
         log_text("server_record_rx", mode_text(server->receive_mode)),

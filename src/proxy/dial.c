@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // DIAL: servers of the upstream are tried, each at most once, until one takes the connection. When all that could are full, the
-// connection waits in its upstream's queue; this file has both ends of that queue too.
+// connection waits in its upstream's queue; this file has both ends of that queue too. Where servers speak TLS, one that leaves during the
+// handshake (SHAKE) is as one that didn't take the connection: it comes back here.
 #include <errno.h>
 #include <stdlib.h>
 
@@ -69,19 +70,39 @@ static bool is_failure(int error)
     return error != -ENOMEM && error != -EAGAIN;
 }
 
+static void leave_server(struct connection *connection)
+{
+    socket_close(connection->server.fd, true);
+    connection->server.fd = -1;
+    dial_release(connection);
+}
+
+void dial_failed(struct connection *connection, const char *why)
+{
+    upstream_failed(connection->proxy->upstreams, upstream_of(connection), server_of(connection), why,
+                    connection->proxy->now_ns);
+}
+
 // The server at hand did not take the connection: the next one.
 static void refused(struct connection *connection, int error)
 {
     log_debug("server refused", log_integer("id", connection->id),
               log_text("server", connection->dialling->address.text), log_errno(error));
-    socket_close(connection->server.fd, true);
-    connection->server.fd = -1;
-    dial_release(connection);
+    leave_server(connection);
     if (is_failure(error))
-        upstream_failed(connection->proxy->upstreams, upstream_of(connection), server_of(connection), error,
-                        connection->proxy->now_ns);
+        dial_failed(connection, log_error_text(error));
     if (cross_out(connection))
         try_next(connection);
+}
+
+void dial_another(struct connection *connection, const char *why)
+{
+    log_debug("server left during the handshake", log_integer("id", connection->id),
+              log_text("server", connection->dialling->address.text), log_text("reason", why));
+    connection->shake_failure = why;
+    leave_server(connection);
+    if (cross_out(connection))
+        connection_enter(connection, CONNECTION_DIAL);
 }
 
 // From the client's own address, as a PROXY header named it, or the socket. Servers of the other family, and clients without an
@@ -235,10 +256,14 @@ static bool dial(struct connection *connection)
         case UPSTREAM_FULL:
             return false;
         case UPSTREAM_NONE:
-            connection_end(connection, END_SERVER_UNREACHABLE, ALERT_INTERNAL_ERROR,
-                           !connection->tried          ? "no server takes connections"
-                           : config->server_count == 1 ? "the server did not accept"
-                                                       : "no server accepted");
+            if (connection->shake_failure)
+                connection_end(connection, END_SERVER_HANDSHAKE, ALERT_INTERNAL_ERROR,
+                               connection->shake_failure);
+            else
+                connection_end(connection, END_SERVER_UNREACHABLE, ALERT_INTERNAL_ERROR,
+                               !connection->tried          ? "no server takes connections"
+                               : config->server_count == 1 ? "the server did not accept"
+                                                           : "no server accepted");
             return true;
         }
     }
@@ -277,15 +302,23 @@ void dial_timed_out(struct connection *connection)
     timer_set(&proxy->wheel, &connection->timer, proxy->now_ns + CANCEL_AGAIN_NS); // unless it was lost
 }
 
+void dial_succeeded(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+
+    upstream_succeeded(proxy->upstreams, upstream_of(connection), server_of(connection), proxy->now_ns);
+    free(connection->tried);
+    connection->tried = NULL;
+}
+
 static void connected(struct connection *connection)
 {
     struct proxy *proxy = connection->proxy;
 
     connection->connected = connection->dialling;
     connection->connected_ns = proxy->now_ns;
-    upstream_succeeded(proxy->upstreams, upstream_of(connection), server_of(connection), proxy->now_ns);
-    free(connection->tried);
-    connection->tried = NULL;
+    if (!shake_is_wanted(connection))
+        dial_succeeded(connection);
     connection_server_stands(connection);
 }
 

@@ -28,12 +28,21 @@ static uint64_t until(const struct connection *connection, uint64_t ns)
 
 // ---- the way out ----
 
+// An alert can follow what the server was sent so far: no record is on its way, in part perhaps.
+static bool may_alert_server(const struct connection *connection)
+{
+    return connection->state == CONNECTION_RELAY && !connection->server.transmit_op.in_flight &&
+           !connection->server.is_shut && connection->up.state != FLOW_FAILED;
+}
+
 void connection_end_event(struct connection *connection, const struct endpoint *source,
                           const struct endpoint_event *event)
 {
     // What a server does wrong is no fault of the client's: it learns only that this won't do.
     enum record_alert alert = source->is_client ? event->alert : ALERT_INTERNAL_ERROR;
 
+    if (!source->is_client && event->kind != ENDPOINT_CANCELLED && may_alert_server(connection))
+        connection->server.alert_due = (uint8_t)event->alert;
     switch (event->kind) {
     case ENDPOINT_CANCELLED:
         connection_end(connection, source->is_client ? END_CLIENT_ALERT : END_SERVER_ALERT,
@@ -181,6 +190,11 @@ static void drain_server(struct connection *connection)
 
     if (server->fd < 0 || server->receive_op.in_flight || server->transmit_op.in_flight)
         return;
+    if (server->alert_due != ALERT_NONE) {
+        socket_clear_error(server->fd); // of a broken record
+        connection_send_alert(connection, server, server->alert_due);
+        return;
+    }
     if (proxy->now_ns < connection->delivered_ns && socket_unsent(server->fd) > 0) {
         timer_set(&proxy->wheel, &connection->timer, until(connection, DRAIN_LOOK_NS));
         return;
@@ -209,7 +223,7 @@ void connection_drain(struct connection *connection)
     if (connection->state != CONNECTION_DRAIN)
         return;
     drain_server(connection);
-    if (client->transmit_op.in_flight)
+    if (connection->state != CONNECTION_DRAIN || client->transmit_op.in_flight)
         return;
     if (connection->is_client_drained || connection->down.state == FLOW_FAILED) {
         drain_done(connection);

@@ -64,9 +64,16 @@ bool endpoint_is_tls(const struct endpoint *endpoint)
     return endpoint->transmit_mode != ENDPOINT_PLAIN;
 }
 
+static void await_no_ticket(struct endpoint *endpoint)
+{
+    engine_destroy(endpoint->tickets);
+    endpoint->tickets = NULL;
+}
+
 void endpoint_finish(struct endpoint *endpoint)
 {
     assert(!endpoint->receive_op.in_flight && !endpoint->transmit_op.in_flight);
+    await_no_ticket(endpoint);
     free(endpoint->control);
     endpoint->control = NULL;
     if (!endpoint_is_tls(endpoint))
@@ -79,6 +86,7 @@ void endpoint_rest(struct endpoint *endpoint)
 {
     if (!endpoint_is_tls(endpoint))
         return;
+    await_no_ticket(endpoint);
     record_user_rest(&endpoint->receive);
     record_user_rest(&endpoint->transmit);
 }
@@ -140,11 +148,22 @@ static struct endpoint_event on_key_update(struct endpoint *endpoint, uint8_t re
     return goes_on();
 }
 
-// Messages of a server: tickets, several in a record or in parts (RFC 8446 §5.1), which we have no use for, and KeyUpdate, which ends its
-// record.
+// The first record of tickets goes to who waits for it. One in parts is nothing that a server does for a reason: then there is none.
+static void pass_tickets(struct endpoint *endpoint, const uint8_t *payload, size_t length, bool is_whole)
+{
+    if (endpoint->tickets && is_whole && endpoint->message_left == 0 && endpoint->message_size == 0)
+        engine_take_tickets(endpoint->tickets, payload, length);
+    await_no_ticket(endpoint);
+}
+
+// Messages of a server: tickets, several in a record or in parts (RFC 8446 §5.1), and KeyUpdate, which ends its record.
 static struct endpoint_event on_server_handshake(struct endpoint *endpoint, const uint8_t *payload,
                                                  size_t length)
 {
+    const uint8_t *whole = payload;
+    size_t size = length;
+    bool begins = endpoint->message_left == 0 && endpoint->message_size == 0;
+
     while (length > 0) {
         size_t part = endpoint->message_left < length ? endpoint->message_left : length;
         uint32_t body;
@@ -170,6 +189,7 @@ static struct endpoint_event on_server_handshake(struct endpoint *endpoint, cons
             return broken(ALERT_DECODE_ERROR, "session ticket too large");
         endpoint->message_left = body;
     }
+    pass_tickets(endpoint, whole, size, begins);
     return count_empty(endpoint, "too many session tickets in a row");
 }
 

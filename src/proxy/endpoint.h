@@ -10,6 +10,7 @@
 #include "ringbolt/buffer.h"
 #include "ringbolt/record.h"
 #include "ringbolt/ring.h"
+#include "ringbolt/tls.h"
 
 enum endpoint_mode {
     ENDPOINT_PLAIN,  // no TLS
@@ -65,6 +66,7 @@ struct endpoint {
     struct ring_op receive_op;
     struct ring_op transmit_op;
     struct endpoint_control *control; // a control record in transit; NULL: there was none of late
+    struct engine *tickets; // of a server: gets the first tickets that come, and goes; NULL: they are dropped
 };
 
 // A plain endpoint on a socket (or -1). The socket is the endpoint's from here on.

@@ -266,7 +266,7 @@ static void flushed(struct connection *connection)
         break;
     case CONNECTION_DIAL:
         connection->is_hello_done = true;
-        if (connection->connected)
+        if (connection->connected && !shake_is_wanted(connection))
             connection_enter(connection, CONNECTION_OFFLOAD);
         break;
     case CONNECTION_SHAKE:

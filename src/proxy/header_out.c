@@ -165,8 +165,10 @@ bool header_out_send(struct connection *connection)
     return true;
 }
 
-static void forget(struct connection *connection)
+void header_out_forget(struct connection *connection)
 {
+    if (!connection->header || !connection->header->out)
+        return;
     free(connection->header->out);
     connection->header->out = NULL;
     connection_header_trim(connection);
@@ -176,12 +178,12 @@ static void forget(struct connection *connection)
 static void failed(struct connection *connection)
 {
     if (connection->state == CONNECTION_SHAKE) {
-        connection_end(connection, END_SERVER_HANDSHAKE, ALERT_INTERNAL_ERROR,
-                       "server reset during the handshake");
+        connection->header->out->sent = 0;
+        shake_lost(connection);
         return;
     }
     connection->is_server_lost = true;
-    forget(connection);
+    header_out_forget(connection);
     flow_stop(&connection->up);
     connection->up.state = FLOW_FAILED;
     connection_flow_ended(&connection->up);
@@ -202,12 +204,12 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
         failed(connection);
     } else if ((out->sent += (size_t)result) < out->size) {
         send_rest(connection);
+    } else if (connection->state == CONNECTION_SHAKE) {
+        out->sent = 0; // another server may want it yet
+        shake_begin(connection);
     } else {
-        forget(connection);
-        if (connection->state == CONNECTION_SHAKE)
-            shake_begin(connection);
-        else
-            connection_transmit(connection, &connection->server);
+        header_out_forget(connection);
+        connection_transmit(connection, &connection->server);
     }
     connection_reap(connection);
 }

@@ -325,6 +325,14 @@ static void trim(struct proxy *proxy)
     }
 }
 
+static void go_on(struct connection *connection)
+{
+    if (connection->state == CONNECTION_SHAKE)
+        shake_go_on(connection);
+    else
+        handshake_go_on(connection);
+}
+
 // The connections that stand must not wait for a crowd that comes: a step of one handshake, then the ring is looked at again. When a turn of
 // the others took long by itself, handshakes get half as long, so that they go on.
 static void run_hellos(struct proxy *proxy, uint64_t turn_ns)
@@ -334,7 +342,7 @@ static void run_hellos(struct proxy *proxy, uint64_t turn_ns)
 
     while (budget-- > 0 && (node = list_pop_front(&proxy->hellos))) {
         ring_submit(proxy->ring); // what the others send leaves before, not after
-        handshake_go_on(list_entry(node, struct flow, node)->connection);
+        go_on(list_entry(node, struct flow, node)->connection);
     }
 }
 

@@ -171,6 +171,14 @@ static size_t pick(const struct upstreams *upstreams, const struct upstream_wish
     }
 }
 
+// Until when a trial is under way if nobody tells how it ended.
+static uint64_t trial_until(const struct config *config, const struct upstream_wish *wish)
+{
+    uint64_t shake_ns = config->upstreams[wish->upstream].tls.is_on ? config->timeouts.handshake_ns : 0;
+
+    return wish->now_ns + config->timeouts.connect_ns + shake_ns + TRIAL_SLACK_NS;
+}
+
 // Other workers choose at the same time: a place, or the right to try a server that is out, may be gone by now.
 static bool claim(struct upstreams *upstreams, const struct upstream_wish *wish, struct level level,
                   size_t server, bool *is_full)
@@ -185,7 +193,7 @@ static bool claim(struct upstreams *upstreams, const struct upstream_wish *wish,
         return false;
     }
     if (level.is_desperate || atomic_load(&state->is_out) == 0 ||
-        servers_try(state, wish->now_ns, wish->now_ns + config->timeouts.connect_ns + TRIAL_SLACK_NS))
+        servers_try(state, wish->now_ns, trial_until(config, wish)))
         return true;
     servers_give(upstreams->servers, upstreams->worker, number);
     return false;
@@ -225,7 +233,8 @@ void upstream_give(struct upstreams *upstreams, size_t upstream, size_t server)
 
 // ---- what became of it ----
 
-void upstream_failed(struct upstreams *upstreams, size_t upstream, size_t server, int error, uint64_t now_ns)
+void upstream_failed(struct upstreams *upstreams, size_t upstream, size_t server, const char *why,
+                     uint64_t now_ns)
 {
     const struct upstream *which = &upstreams->each[upstream];
     const struct config_health *health = &which->config->health;
@@ -234,7 +243,7 @@ void upstream_failed(struct upstreams *upstreams, size_t upstream, size_t server
         log_quota_take(&upstreams->quota, now_ns))
         log_warning("server is out", log_text("upstream", which->config->name),
                     log_text("server", which->config->servers[server].address.text),
-                    log_integer("failures", health->max_fails), log_errno(error),
+                    log_integer("failures", health->max_fails), log_text("error", why),
                     health->check == CONFIG_CHECK_OFF
                         ? log_integer("retry_ms", health->fail_timeout_ns / CLOCK_NS_PER_MS)
                         : (struct log_field){.kind = LOG_FIELD_NONE});

@@ -215,6 +215,22 @@ void change_trust(struct change *change, uint32_t listener, const struct client_
     element_end(change, start);
 }
 
+void change_servers(struct change *change, uint32_t upstream, const struct server_material *material)
+{
+    static const struct client_trust none = {.next_update_s = INT64_MAX};
+    const struct client_trust *trust = material->trust != NULL ? material->trust : &none;
+    size_t start = element_begin(change, CHANGE_SERVERS);
+
+    put32(change, upstream);
+    put_raw(change, material->digest, sizeof(material->digest));
+    put64(change, (uint64_t)trust->next_update_s);
+    put_list_of_bytes(change, trust->cas, trust->ca_count);
+    put_list_of_bytes(change, trust->crls, trust->crl_count);
+    put_list_of_bytes(change, material->certificates, material->certificate_count);
+    put_bytes(change, material->key.data, material->key.size);
+    element_end(change, start);
+}
+
 void change_ticket_keys(struct change *change, const struct ticket_keys *keys)
 {
     size_t start = element_begin(change, CHANGE_TICKET_KEYS);
@@ -404,6 +420,19 @@ static void take_trust(struct input *input, struct change_element *element)
     element->trust.crls = take_list(input, check_bytes, 0, SIZE_MAX);
 }
 
+static void take_servers(struct input *input, struct change_element *element)
+{
+    element->servers.upstream = take32(input);
+    element->servers.digest = take(input, FINGERPRINT);
+    element->servers.trusted_until_s = (int64_t)take64(input);
+    element->servers.cas = take_list(input, check_bytes, 0, SIZE_MAX);
+    element->servers.crls = take_list(input, check_bytes, 0, SIZE_MAX);
+    element->servers.certificates = take_list(input, check_bytes, 0, SIZE_MAX);
+    element->servers.key = take_bytes(input, true);
+    if ((element->servers.key.size > 0) != (element->servers.certificates.count > 0))
+        input->is_bad = true;
+}
+
 static void take_body(struct input *input, struct change_element *element)
 {
     switch (element->kind) {
@@ -418,6 +447,9 @@ static void take_body(struct input *input, struct change_element *element)
         return;
     case CHANGE_TRUST:
         take_trust(input, element);
+        return;
+    case CHANGE_SERVERS:
+        take_servers(input, element);
         return;
     case CHANGE_TICKET_KEYS:
         element->ticket_keys.keys = take_list(input, check_ticket_key, 1, TICKET_KEYS_MAX);

@@ -15,6 +15,8 @@
 //     CERTIFICATE_GONE  u32 slot
 //     STAPLE            u32 slot, u64 this_update_s, u64 next_update_s, bytes response (empty: none any more)
 //     TRUST             u32 listener, 32 bytes digest, u64 next_update_s, list of bytes CAs, list of bytes CRLs
+//     SERVERS           u32 upstream, 32 bytes digest, u64 trusted_until_s, list of bytes CAs, list of bytes CRLs, list of bytes
+//                       certificates, bytes key (empty: there is no certificate)
 //     TICKET_KEYS       list of keys (16 bytes name, 32 bytes hmac, 32 bytes aes, u8 size)
 //     RETIRE            list of u64 ids
 #pragma once
@@ -32,6 +34,7 @@ enum change_kind {
     CHANGE_TRUST,
     CHANGE_TICKET_KEYS,
     CHANGE_RETIRE,
+    CHANGE_SERVERS,
 };
 
 // A view into the bytes of a change; good for as long as they are.
@@ -79,6 +82,15 @@ struct change_element {
             struct change_list cas;  // change_list_bytes(); one or more, none empty
             struct change_list crls; // change_list_bytes(); none empty
         } trust;
+        struct {
+            uint32_t upstream;
+            const uint8_t *digest; // 32 bytes
+            int64_t trusted_until_s;
+            struct change_list cas; // change_list_bytes(); none empty, as in the next two
+            struct change_list crls;
+            struct change_list certificates;
+            struct change_bytes key; // size 0 where there is no certificate, and only there
+        } servers;
         struct {
             struct change_list keys; // change_list_ticket_key(); 1 to TICKET_KEYS_MAX, sizes 16 or 32
         } ticket_keys;

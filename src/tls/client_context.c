@@ -19,6 +19,7 @@
 #include "src/tls/context.h"
 #include "src/tls/engine.h"
 #include "src/tls/server_files.h"
+#include "src/tls/sessions.h"
 #include "src/tls/verify.h"
 
 #define CHAIN_SIZE_MAX 65536 // of what a server may send
@@ -133,29 +134,68 @@ static bool set_alpn(SSL_CTX *ssl, const struct config_tls *config)
     return size == 0 || SSL_CTX_set_alpn_protos(ssl, list, (unsigned)size) == 0; // 0: success
 }
 
-static bool set_up(struct tls_context *context, const struct server_files *files)
+static SSL_CTX *make(const struct tls_context *context, const struct server_files *files)
 {
     const struct config_tls *tls = &context->upstream->tls.tls;
+    SSL_CTX *ssl = SSL_CTX_new_ex(NULL, provider_serves() ? PROVIDER_QUERY : NULL, TLS_client_method());
 
-    context->ssl = SSL_CTX_new_ex(NULL, provider_serves() ? PROVIDER_QUERY : NULL, TLS_client_method());
-    context->prf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_PRF, PROVIDER_QUERY);
-    context->transport = engine_transport_create();
-    if (context->ssl == NULL || context->prf == NULL || context->transport == NULL ||
-        !context_set_protocol(context->ssl, tls) || !set_alpn(context->ssl, tls) ||
-        !set_certificate(context->ssl, files))
-        return false;
-    // Sessions are not resumed: in TLS 1.3 tickets come when the SSL object is gone.
-    SSL_CTX_set_options(context->ssl, SSL_OP_NO_TICKET);
-    SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_max_cert_list(context->ssl, CHAIN_SIZE_MAX);
-    if (files->store != NULL) {
-        SSL_CTX_set1_cert_store(context->ssl, files->store);
-        SSL_CTX_set_verify(context->ssl, SSL_VERIFY_PEER, on_verify);
-    } else {
-        SSL_CTX_set_verify(context->ssl, SSL_VERIFY_NONE, NULL);
+    if (ssl == NULL || !context_set_protocol(ssl, tls) || !set_alpn(ssl, tls) ||
+        !set_certificate(ssl, files)) {
+        SSL_CTX_free(ssl);
+        return NULL;
     }
+    SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    if (context->sessions != NULL)
+        sessions_configure(ssl);
+    SSL_CTX_set_max_cert_list(ssl, CHAIN_SIZE_MAX);
+    if (files->store != NULL) {
+        SSL_CTX_set1_cert_store(ssl, files->store);
+        SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, on_verify);
+    } else {
+        SSL_CTX_set_verify(ssl, SSL_VERIFY_NONE, NULL);
+    }
+    return ssl;
+}
+
+// Makes the SSL_CTX of the files as they are now. False, with everything as it was: no memory, or OpenSSL will not have them.
+static bool take_files(struct tls_context *context)
+{
+    const struct server_files *files = server_files_of(context->files, context->upstream_number);
+    SSL_CTX *ssl = make(context, files);
+
+    if (ssl == NULL)
+        return false;
+    SSL_CTX_free(context->ssl); // handshakes under way have it, until they end
+    context->ssl = ssl;
+    context->files_version = files->version;
+    context->trusted_until_s = files->trusted_until_s;
     engine_observe(context);
     return true;
+}
+
+static bool set_up(struct tls_context *context)
+{
+    const struct config_upstream *towards = context->upstream;
+
+    context->prf =
+        EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_PRF, provider_serves() ? PROVIDER_QUERY : NULL);
+    context->transport = engine_transport_create();
+    if (towards->tls.resumes)
+        context->sessions = sessions_create(towards->server_count);
+    return context->prf != NULL && context->transport != NULL &&
+           (context->sessions != NULL || !towards->tls.resumes) && take_files(context);
+}
+
+static void complain(const struct tls_context *context, const struct config_upstream *towards)
+{
+    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+    log_error(context != NULL && context->ssl != NULL ? "cannot take over an upstream's TLS files"
+                                                      : "cannot set up TLS for an upstream",
+              log_text("upstream", towards->name),
+              log_text("reason", reason != NULL ? reason : "out of memory"));
+    ERR_clear_error();
 }
 
 int tls_context_create_client(const struct config *config, size_t upstream,
@@ -163,24 +203,36 @@ int tls_context_create_client(const struct config *config, size_t upstream,
 {
     const struct config_upstream *towards = &config->upstreams[upstream];
     struct tls_context *context = calloc(1, sizeof(*context));
-    const char *reason;
 
     assert(upstream < config->upstream_count && towards->tls.is_on);
     if (context != NULL) {
         context->upstream = towards;
+        context->upstream_number = upstream;
+        context->files = upstreams;
         context->keylog = -1;
-        if (set_up(context, server_files_of(upstreams, upstream))) {
+        if (set_up(context)) {
             ERR_clear_error();
             *ret = context;
             return 0;
         }
     }
-    reason = ERR_reason_error_string(ERR_peek_last_error());
-    log_error("cannot set up TLS for an upstream", log_text("upstream", towards->name),
-              log_text("reason", reason != NULL ? reason : "out of memory"));
-    ERR_clear_error();
+    complain(context, towards);
     tls_context_destroy(context);
     return -EIO;
+}
+
+void client_refresh(struct tls_context *context)
+{
+    uint64_t version = server_files_of(context->files, context->upstream_number)->version;
+
+    if (version == context->files_version)
+        return;
+    if (!take_files(context))
+        complain(context, context->upstream);
+    else if (context->sessions != NULL)
+        sessions_forget(context->sessions);
+    context->files_version = version; // what could not be taken over now is not tried at each handshake
+    ERR_clear_error();
 }
 
 // ---- handshakes ----

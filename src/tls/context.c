@@ -6,7 +6,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -15,91 +14,17 @@
 #include "ringbolt/log.h"
 #include "src/record/provider.h"
 #include "src/tls/engine.h"
+#include "src/tls/groups.h"
 #include "src/tls/material.h"
 #include "src/tls/routing.h"
 #include "src/tls/serving.h"
+#include "src/tls/sessions.h"
 #include "src/tls/tickets.h"
 #include "src/tls/verify.h"
 
 // RSA of 2048 bits or more and no SHA-1 signatures in whole chains, ours and clients'. The library's default differs between
 // versions and distributions.
 #define SECURITY_LEVEL_MIN 2
-
-// ---- groups ----
-
-// OpenSSL refuses a list with a group that it doesn't know, so each is asked for alone. Leaves those that it knows, best first, set, and
-// calls `unknown` (not NULL) with each of the others. False when none is known, or there is no memory.
-static bool set_groups(SSL_CTX *ssl, const struct config_tls *config,
-                       void (*unknown)(const char *name, const struct config_tls *config, void *argument),
-                       void *argument)
-{
-    char *wanted = strdup(config->groups);
-    char *known = calloc(1, strlen(config->groups) + 2);
-    char *end = known;
-    char *rest = wanted;
-    const char *name;
-    bool is_set = false;
-
-    while (wanted != NULL && known != NULL && (name = strsep(&rest, ":")) != NULL) {
-        if (SSL_CTX_set1_groups_list(ssl, name) != 1) {
-            unknown(name, config, argument);
-            continue;
-        }
-        if (end != known)
-            *end++ = ':';
-        end = stpcpy(end, name); // together no longer than what was asked for
-    }
-    if (end != NULL && end != known)
-        is_set = SSL_CTX_set1_groups_list(ssl, known) == 1;
-    free(known);
-    free(wanted);
-    return is_set;
-}
-
-static void unknown_report(const char *name, const struct config_tls *config, void *argument)
-{
-    // Nobody need hear that a default of ours is too new for this OpenSSL.
-    if (config->groups_where.line != 0)
-        report_warn(
-            argument, config->groups_where,
-            "this OpenSSL (%s) has no group %s: it is left out; take it off the list, or use a newer one",
-            OpenSSL_version(OPENSSL_VERSION_STRING), name);
-}
-
-static void unknown_log(const char *name, const struct config_tls *config, void *argument)
-{
-    log_debug("this OpenSSL has no such group", log_text("group", name));
-}
-
-static bool check_groups(SSL_CTX *ssl, const struct config_tls *tls, struct report *report)
-{
-    if (set_groups(ssl, tls, unknown_report, report))
-        return true;
-    report_add(report, tls->groups_where.line != 0 ? tls->groups_where : tls->where,
-               "this OpenSSL (%s) has none of the groups %s; name one that it has, such as X25519",
-               OpenSSL_version(OPENSSL_VERSION_STRING), tls->groups);
-    return false;
-}
-
-int tls_check(const struct config *config, struct report *report)
-{
-    SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
-    int result = ssl != NULL ? 0 : -ENOMEM;
-
-    for (size_t i = 0; ssl != NULL && i < config->listener_count; i++) {
-        if (!check_groups(ssl, &config->listeners[i].tls, report))
-            result = -EINVAL;
-    }
-    for (size_t i = 0; ssl != NULL && i < config->upstream_count; i++) {
-        if (config->upstreams[i].tls.is_on && !check_groups(ssl, &config->upstreams[i].tls.tls, report))
-            result = -EINVAL;
-    }
-    SSL_CTX_free(ssl);
-    ERR_clear_error();
-    return result;
-}
-
-// ---- the rest ----
 
 bool context_set_protocol(SSL_CTX *ssl, const struct config_tls *config)
 {
@@ -116,7 +41,7 @@ bool context_set_protocol(SSL_CTX *ssl, const struct config_tls *config)
     return SSL_CTX_set_min_proto_version(ssl, (int)config->version_min) == 1 &&
            SSL_CTX_set_max_proto_version(ssl, (int)config->version_max) == 1 &&
            SSL_CTX_set_ciphersuites(ssl, config->ciphersuites) == 1 &&
-           SSL_CTX_set_cipher_list(ssl, config->ciphers) == 1 && set_groups(ssl, config, unknown_log, NULL);
+           SSL_CTX_set_cipher_list(ssl, config->ciphers) == 1 && groups_set(ssl, config);
 }
 
 int context_refresh(struct tls_context *context)
@@ -187,6 +112,7 @@ void tls_context_destroy(struct tls_context *context)
     if (context == NULL)
         return;
     SSL_CTX_free(context->ssl);
+    sessions_destroy(context->sessions);
     trust_give(context->trust);
     EVP_KDF_free(context->prf);
     EVP_CIPHER_free(context->aes_128);

@@ -11,6 +11,7 @@
 
 #include "ringbolt/tls.h"
 
+struct sessions;
 struct trust;
 
 struct tls_context {
@@ -28,6 +29,11 @@ struct tls_context {
     uint32_t hello_size_max; // limits.client_hello
     const struct config_upstream
         *upstream; // of a client's; NULL: a listener's, and what is about material is of no use above
+    struct sessions *sessions; // of a client's; NULL: none are kept
+    int64_t trusted_until_s;   // of a client's: when a revocation list ends; INT64_MAX: never
+    size_t upstream_number;
+    const struct tls_upstreams *files; // of a client's
+    uint64_t files_version;            // of them, that `ssl` was made of
 };
 
 // Versions, suites, groups, and what OpenSSL shall leave be. False: no memory, or OpenSSL has none of them.

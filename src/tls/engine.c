@@ -24,6 +24,7 @@
 #include "src/tls/routing.h"
 #include "src/tls/secrets.h"
 #include "src/tls/serving.h"
+#include "src/tls/sessions.h"
 #include "src/tls/tickets.h"
 #include "src/tls/verify.h"
 
@@ -50,6 +51,8 @@ struct engine {
     bool is_alert_received;
     bool is_hello_read;
     uint16_t version_offered;
+    struct record_keys
+        ticket_keys; // of a client that awaits a ticket: what OpenSSL would open the next record with
 };
 
 static bool is_client(const struct engine *engine)
@@ -248,18 +251,22 @@ struct engine *engine_create_server(struct tls_context *context)
 
 struct engine *engine_create_client(struct tls_context *context, const struct engine_peer *peer)
 {
-    struct engine *engine = create(context);
+    struct engine *engine;
 
+    client_refresh(context);
+    engine = create(context);
     if (engine == NULL)
         return NULL;
     engine->secrets.is_client = true;
     engine->shared.name = peer->name;
+    engine->shared.server = peer->server;
     if (!client_prepare(context, engine->ssl, peer)) {
         engine_destroy(engine);
         ERR_clear_error();
         return NULL;
     }
     SSL_set_connect_state(engine->ssl);
+    sessions_offer(&engine->shared, engine->ssl);
     return engine;
 }
 
@@ -290,6 +297,7 @@ static enum engine_status fail(struct engine *engine)
         .is_by_server = is_client(engine),
     };
 
+    sessions_failed(&engine->shared);
     if (engine->shared.failure[0] == '\0') // else a callback has said why
         failure_describe(&facts, engine->shared.failure, sizeof(engine->shared.failure));
     return ENGINE_FAILED;
@@ -421,12 +429,59 @@ int engine_outcome(struct engine *engine, struct engine_outcome *ret)
     outcome.payload_max = payload_max(SSL_get_session(engine->ssl));
     describe_parties(engine, &outcome);
     *ret = outcome;
+    // From here on the record layer counts the records: OpenSSL may not send another. It may still read.
+    if (is_client(engine) && sessions_succeeded(&engine->shared, engine->ssl)) {
+        engine->ticket_keys = outcome.receive;
+    } else {
+        SSL_free(engine->ssl);
+        engine->ssl = NULL;
+    }
     secret_wipe(&outcome, sizeof(outcome));
-    // From here on the record layer counts the records: OpenSSL may not send another.
-    SSL_free(engine->ssl);
-    engine->ssl = NULL;
     secrets_wipe(&engine->secrets);
     return 0;
+}
+
+bool engine_awaits_ticket(const struct engine *engine)
+{
+    return engine->shared.is_ticket_awaited;
+}
+
+// The record layer has opened the record, or the kernel has. OpenSSL still stands where the handshake ended, with the keys of then, so it
+// is sealed again as if it were the first record behind it; these bytes go nowhere else.
+void engine_take_tickets(struct engine *engine, const uint8_t *messages, size_t length)
+{
+    struct record_user sealer;
+    uint8_t *record;
+    uint8_t unused;
+    size_t count;
+    size_t head;
+    int size;
+
+    assert(engine_awaits_ticket(engine) && length <= RECORD_PLAINTEXT_MAX);
+    record_user_init(&sealer, &engine->ticket_keys, true);
+    head = record_user_head(&sealer);
+    record = malloc(head + length + record_user_tail(&sealer));
+    if (record != NULL) {
+        memcpy(record + head, messages, length);
+        size = record_user_seal(&sealer, RECORD_HANDSHAKE, record + head, length);
+        engine->input = record;
+        engine->input_left = size > 0 ? (size_t)size : 0;
+        (void)SSL_read_ex(engine->ssl, &unused, sizeof(unused), &count); // calls on_session() of sessions.c
+        engine->input = NULL;
+        engine->input_left = 0;
+        ERR_clear_error();
+        secret_wipe(record, head + length);
+        free(record);
+    }
+    record_user_finish(&sealer);
+    sessions_wait_no_more(&engine->shared);
+}
+
+void engine_say_goodbye(struct engine *engine)
+{
+    assert(engine->status == ENGINE_DONE && engine->ssl != NULL);
+    (void)SSL_shutdown(engine->ssl);
+    ERR_clear_error();
 }
 
 const char *engine_sni(const struct engine *engine)
@@ -463,8 +518,10 @@ void engine_destroy(struct engine *engine)
 {
     if (engine == NULL)
         return;
+    sessions_wait_no_more(&engine->shared);
     SSL_free(engine->ssl);
     free(engine->output);
     secrets_wipe(&engine->secrets);
+    record_keys_wipe(&engine->ticket_keys);
     free(engine);
 }

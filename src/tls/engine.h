@@ -32,6 +32,10 @@ struct handshake {
     // Of a client's:
     const char *name;  // whom the server must be; NULL: anybody
     bool is_untrusted; // the server's certificate is why it failed
+    size_t server;     // whose sessions are offered and kept (sessions.h)
+    unsigned epoch;    // of the sessions when it began
+    bool is_session_offered;
+    bool is_ticket_awaited;
 };
 
 // The certificate that OpenSSL picked of those that it was given. NULL, and 0: none, or not yet.

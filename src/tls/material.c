@@ -13,6 +13,7 @@
 #include "ringbolt/secret.h"
 #include "src/tls/change.h"
 #include "src/tls/hot.h"
+#include "src/tls/server_files.h"
 #include "src/tls/verify.h"
 
 // ---- intermediates ----
@@ -387,6 +388,8 @@ static int apply(struct material *material, const struct change_element *element
         return apply_staple(material, element);
     case CHANGE_TRUST:
         return apply_trust(material, element);
+    case CHANGE_SERVERS:
+        return server_files_apply(material->upstreams, element);
     case CHANGE_TICKET_KEYS:
         return apply_ticket_keys(material, element->ticket_keys.keys);
     case CHANGE_RETIRE:
@@ -400,6 +403,8 @@ static bool is_applicable(const struct material *material, const struct change_e
 {
     if (element->kind == CHANGE_TRUST)
         return element->trust.listener < material->listener_count;
+    if (element->kind == CHANGE_SERVERS)
+        return material->upstreams != NULL && server_files_fits(material->upstreams, element);
     if (element->kind == CHANGE_CERTIFICATE) {
         struct change_list places = element->certificate.places;
 
@@ -409,6 +414,11 @@ static bool is_applicable(const struct material *material, const struct change_e
         }
     }
     return true;
+}
+
+void material_upstreams(struct material *material, struct tls_upstreams *upstreams)
+{
+    material->upstreams = upstreams;
 }
 
 int material_apply(struct material *material, const uint8_t *data, size_t size)

@@ -94,6 +94,7 @@ struct material {
     uint64_t *retired;               // sorted
     size_t retired_count;
     _Atomic uint64_t *used; // NULL: nothing is counted
+    struct tls_upstreams *upstreams; // NULL: none
 };
 
 // ---- names (src/tls/place.c) ----

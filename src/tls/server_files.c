@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files that TLS towards servers needs. They are read before workers are forked, the system's authorities too: OpenSSL would
-// look them up when a handshake needs one, in a process that opens no file.
+// What TLS towards servers needs of files, in every process. The system's authorities are read before workers are forked: OpenSSL would
+// look them up when a handshake needs one, in a process that opens no file. Everything else comes as a change.
 #include "src/tls/server_files.h"
 
 #include <ctype.h>
@@ -13,11 +13,12 @@
 
 #include <openssl/err.h>
 
+#include "ringbolt/secret.h"
 #include "src/config/memory.h"
-#include "src/tls/pair.h"
 #include "src/tls/private_key.h"
 
 struct tls_upstreams {
+    const struct config *config;
     size_t count;
     struct server_files *each; // by upstream
     X509_STORE *system;        // NULL: nobody wanted it so far
@@ -88,112 +89,164 @@ static X509_STORE *system_store(struct tls_upstreams *upstreams, struct config_w
     return NULL;
 }
 
-// ---- named authorities ----
+// ---- one upstream's ----
 
-static X509_STORE *make_store(const struct client_trust *trust)
+static bool add_cas(X509_STORE *store, struct change_list cas)
+{
+    while (cas.count > 0) {
+        struct change_bytes bytes = change_list_bytes(&cas);
+        X509 *ca = d2i_X509(NULL, &bytes.data, (long)bytes.size);
+        bool is_added = ca != NULL && X509_STORE_add_cert(store, ca) == 1;
+
+        X509_free(ca);
+        if (!is_added)
+            return false;
+    }
+    return true;
+}
+
+static bool add_crls(X509_STORE *store, struct change_list crls)
+{
+    while (crls.count > 0) {
+        struct change_bytes bytes = change_list_bytes(&crls);
+        X509_CRL *crl = d2i_X509_CRL(NULL, &bytes.data, (long)bytes.size);
+        bool is_added = crl != NULL && X509_STORE_add_crl(store, crl) == 1;
+
+        X509_CRL_free(crl);
+        if (!is_added)
+            return false;
+    }
+    return true;
+}
+
+static bool make_store(struct change_list cas, struct change_list crls, X509_STORE **ret)
 {
     X509_STORE *store = X509_STORE_new();
     unsigned long flags =
         X509_V_FLAG_PARTIAL_CHAIN; // who names an authority trusts it, whether it is a root or not
 
-    if (store == NULL)
-        abort();
-    for (size_t i = 0; i < trust->ca_count; i++) {
-        const uint8_t *data = trust->cas[i].data;
-        X509 *ca = d2i_X509(NULL, &data, (long)trust->cas[i].size);
-
-        if (ca == NULL || X509_STORE_add_cert(store, ca) != 1)
-            abort(); // the loader has seen it parse
-        X509_free(ca);
-    }
-    for (size_t i = 0; i < trust->crl_count; i++) {
-        const uint8_t *data = trust->crls[i].data;
-        X509_CRL *crl = d2i_X509_CRL(NULL, &data, (long)trust->crls[i].size);
-
-        if (crl == NULL || X509_STORE_add_crl(store, crl) != 1)
-            abort();
-        X509_CRL_free(crl);
-    }
-    if (trust->crl_count > 0)
+    if (crls.count > 0)
         flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
-    X509_STORE_set_flags(store, flags);
-    return store;
+    *ret = store;
+    return store != NULL && add_cas(store, cas) && add_crls(store, crls) &&
+           X509_STORE_set_flags(store, flags) == 1;
 }
 
-static int load_trust(struct tls_upstreams *upstreams, const struct config_server_tls *config,
-                      struct loader *loader, struct report *report, struct server_files *files)
+static bool make_certificates(struct change_list list, STACK_OF(X509) * *ret)
 {
-    struct client_trust *trust = NULL;
+    if (list.count == 0)
+        return true;
+    *ret = sk_X509_new_null();
+    while (*ret != NULL && list.count > 0) {
+        struct change_bytes bytes = change_list_bytes(&list);
+        X509 *certificate = d2i_X509(NULL, &bytes.data, (long)bytes.size);
 
-    if (!config->verifies)
-        return 0;
-    if (config->trust.ca == NULL) {
-        files->store = system_store(upstreams, config->tls.where, report);
-        if (files->store == NULL)
-            return -EINVAL;
-        X509_STORE_up_ref(files->store);
-        return 0;
+        if (certificate == NULL || sk_X509_push(*ret, certificate) == 0) {
+            X509_free(certificate);
+            return false;
+        }
     }
-    if (loader_trust(loader, &config->trust, report, &trust) < 0)
-        return -EINVAL;
-    files->store = make_store(trust);
-    client_trust_destroy(trust);
-    return 0;
+    return *ret != NULL;
 }
 
-// ---- the certificate that we show ----
-
-static int load_certificate(const struct config_certificate *source, struct loader *loader,
-                            struct report *report, struct server_files *files)
+static bool make_key(struct change_bytes bytes, struct material_bytes *ret)
 {
-    STACK_OF(X509) *certificates = sk_X509_new_null();
-    struct pair pair;
+    if (bytes.size == 0)
+        return true;
+    ret->data = secret_take(bytes.size);
+    if (ret->data == NULL)
+        return false;
+    ret->size = bytes.size;
+    memcpy(ret->data, bytes.data, bytes.size);
+    return true;
+}
 
-    if (certificates == NULL)
-        abort();
-    pair_read(loader, source, report, certificates, &files->key, &pair);
-    files->certificates = certificates;
-    if (pair.chain_result < 0 || pair.key_result < 0)
-        return -EINVAL;
-    if (private_key_match(&files->key, sk_X509_value(certificates, 0)) != PRIVATE_KEY_MATCHES) {
-        file_complain(&pair.key,
-                      "the private key in %s does not belong to the certificate in %s; give the key that it "
-                      "was made with",
-                      source->key, source->chain);
-        return -EINVAL;
+static void finish(struct server_files *files)
+{
+    X509_STORE_free(files->store);
+    sk_X509_pop_free(files->certificates, X509_free);
+    private_key_finish(&files->key);
+}
+
+bool server_files_fits(const struct tls_upstreams *upstreams, const struct change_element *element)
+{
+    return element->servers.upstream < upstreams->count &&
+           upstreams->config->upstreams[element->servers.upstream].tls.is_on;
+}
+
+int server_files_apply(struct tls_upstreams *upstreams, const struct change_element *element)
+{
+    const struct config_server_tls *config = &upstreams->config->upstreams[element->servers.upstream].tls;
+    struct server_files *held = &upstreams->each[element->servers.upstream];
+    struct server_files fresh = {.trusted_until_s = element->servers.trusted_until_s,
+                                 .version = held->version + 1};
+    bool is_good = true;
+
+    memcpy(fresh.digest, element->servers.digest, sizeof(fresh.digest));
+    if (config->verifies && element->servers.cas.count > 0) {
+        is_good = make_store(element->servers.cas, element->servers.crls, &fresh.store);
+    } else if (config->verifies) {
+        is_good = upstreams->system != NULL && X509_STORE_up_ref(upstreams->system) == 1;
+        fresh.store = is_good ? upstreams->system : NULL;
     }
-    if (X509_cmp_current_time(X509_get0_notAfter(sk_X509_value(certificates, 0))) < 0)
-        file_warn(&pair.chain, "the certificate in %s has expired, so servers will refuse it; renew it",
-                  source->chain);
+    is_good = is_good && make_certificates(element->servers.certificates, &fresh.certificates) &&
+              make_key(element->servers.key, &fresh.key);
+    ERR_clear_error();
+    if (!is_good) {
+        finish(&fresh);
+        return -ENOMEM; // the loader has seen it parse
+    }
+    finish(held);
+    *held = fresh;
     return 0;
 }
 
 // ---- all of it ----
 
+static void apply(struct tls_upstreams *upstreams, const struct change *change)
+{
+    struct change_reader reader;
+    struct change_element element;
+
+    change_reader_init(&reader, change->data, change->size);
+    while (change_next(&reader, &element) == 1) {
+        if (server_files_apply(upstreams, &element) < 0)
+            abort(); // the loader has seen it parse
+    }
+}
+
 int tls_upstreams_load(const struct config *config, struct loader *loader, struct report *report,
                        struct tls_upstreams **ret)
 {
     struct tls_upstreams *upstreams = memory_allocate(sizeof(*upstreams));
+    struct change change = {0};
     int result = 0;
 
-    upstreams->count = config->upstream_count;
+    *upstreams = (struct tls_upstreams){.config = config, .count = config->upstream_count};
     upstreams->each = memory_array(config->upstream_count, sizeof(*upstreams->each));
     for (size_t i = 0; i < config->upstream_count; i++) {
         const struct config_server_tls *tls = &config->upstreams[i].tls;
+        struct server_material *material;
 
         if (!tls->is_on)
             continue;
-        if (load_trust(upstreams, tls, loader, report, &upstreams->each[i]) < 0)
+        if (tls->verifies && tls->trust.ca == NULL && system_store(upstreams, tls->tls.where, report) == NULL)
             result = -EINVAL;
-        if (tls->tls.certificate_count > 0 &&
-            load_certificate(&tls->tls.certificates[0], loader, report, &upstreams->each[i]) < 0)
+        if (loader_servers(loader, tls, report, &material) < 0) {
             result = -EINVAL;
+            continue;
+        }
+        change_servers(&change, (uint32_t)i, material);
+        server_material_destroy(material);
     }
     ERR_clear_error();
-    if (result == 0)
+    if (result == 0) {
+        apply(upstreams, &change);
         *ret = upstreams;
-    else
+    } else {
         tls_upstreams_destroy(upstreams);
+    }
+    change_finish(&change);
     return result;
 }
 
@@ -201,14 +254,16 @@ void tls_upstreams_destroy(struct tls_upstreams *upstreams)
 {
     if (upstreams == NULL)
         return;
-    for (size_t i = 0; i < upstreams->count; i++) {
-        X509_STORE_free(upstreams->each[i].store);
-        sk_X509_pop_free(upstreams->each[i].certificates, X509_free);
-        private_key_finish(&upstreams->each[i].key);
-    }
+    for (size_t i = 0; i < upstreams->count; i++)
+        finish(&upstreams->each[i]);
     X509_STORE_free(upstreams->system);
     free(upstreams->each);
     free(upstreams);
+}
+
+bool tls_upstreams_hold(const struct tls_upstreams *upstreams, size_t upstream, const uint8_t digest[32])
+{
+    return memcmp(upstreams->each[upstream].digest, digest, sizeof(upstreams->each[upstream].digest)) == 0;
 }
 
 const struct server_files *server_files_of(const struct tls_upstreams *upstreams, size_t upstream)

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A big file goes down and up and keeps its checksum, in every combination of version, cipher, record layer and backend."""
-import os
-
 import pytest
 
+import cases
 import clients
-import rawtls
 import ringbolt
 
 pytestmark = pytest.mark.seconds(900)
@@ -57,37 +55,10 @@ def test_up(stage, certificates, bulk, tag, version, cipher, backend):
     check_line(stage, line, version, cipher, 0, bulk.size)
 
 
+@pytest.mark.parametrize("backend", ["tcp", "unix"])
+@pytest.mark.parametrize("case", cases.CASES)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_sizes_around_a_record(stage, actor, dial, tag, version):
-    """Sizes at which a record, a buffer, or the late move into the kernel begins or ends."""
-    for index, size in enumerate([0, 1, 15, 4095, 4096, 16383, 16384, 16385, 65536, 262143, 262144, 262145, 300000]):
-        client = dial(stage["app"], version=version)
-        client.send_data(f"send {tag}-{index} {size}\n".encode())
-        data, end = client.read_to_end()
-        assert (len(data), end) == (size, "close_notify")
-        client.send_data(os.urandom(size))
-        client.close_notify()
-        session = actor.session(f"{tag}-{index}")
-        assert session.ended.wait(ringbolt.WAIT) and session.end == "eof" and session.received == size
-        line = stage.line(client)
-        assert line["end"] == "done" and line["bytes_out"] == size
-
-
-@pytest.mark.parametrize("cipher", CIPHERS)
-@pytest.mark.parametrize("version", VERSIONS)
-def test_odd_records_across_the_move(stage, actor, dial, tag, version, cipher):
-    """Records of odd sizes, several in a segment and split between segments, while the late layer moves into the kernel."""
-    client = dial(stage["app-unix"], version=version, cipher=cipher)
-    client.send_data(f"sink {tag}\n".encode())
-    wire, sent = b"", 0
-    for index in range(400):
-        size = (index * 2654435761) % 2500 + (0 if index % 10 else 8000)
-        wire += client.seal(rawtls.DATA, os.urandom(size))
-        sent += size
-        if len(wire) > 50000:
-            client.send(wire[:-1000])
-            wire = wire[-1000:]
-    client.send(wire)
-    client.close_notify()
-    data, end = client.read_to_end()
-    assert data.split()[0] == str(sent).encode() and end == "close_notify"
+def test_case(stage, actor, actor_unix, dial, tag, version, case, backend):
+    listener, server = (stage["app"], actor) if backend == "tcp" else (stage["app-unix"], actor_unix)
+    cases.CASES[case](cases.Talk(stage, server, tag, lambda **options: dial(listener, version=version, **options),
+                                 [{"cipher": cipher} for cipher in CIPHERS]))

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+import cases
 import clients
 import conftest
 import pki
@@ -92,52 +93,11 @@ def test_bulk_up(both, certificates, bulk, tag, version):
         check_line(both, both.proxy.connection(since, client=f"127.0.0.1:{answer[1]}"), up=bulk.size)
 
 
+@pytest.mark.parametrize("case", cases.CASES)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_sizes_around_a_record(both, actor, dial, tag, version):
-    for index, size in enumerate([0, 1, 15, 4000, 4095, 4096, 16383, 16384, 16385, 65536, 262145, 300000]):
-        client = dial(both["app"], version=version)
-        client.send_data(f"send {tag}-{index} {size}\n".encode())
-        data, end = client.read_to_end()
-        assert (len(data), end) == (size, "close_notify")
-        client.send_data(os.urandom(size))
-        client.close_notify()
-        session = actor.session(f"{tag}-{index}")
-        assert session.ended.wait(ringbolt.WAIT) and session.end == "eof" and session.received == size
-        line = both.line(client)
-        assert line["end"] == "done" and line["bytes_out"] == size
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_odd_records(both, dial, tag, version):
-    """Records of odd sizes, several in a segment and split between segments: each is opened and sealed again, with other room around."""
-    for cipher in CIPHERS:
-        client = dial(both["app"], version=version, cipher=cipher)
-        client.send_data(f"sink {tag}-{cipher}\n".encode())
-        wire, sent, said = b"", 0, b""
-        for index in range(300):
-            size = (index * 2654435761) % 2500 + (0 if index % 10 else 8000) if index % 7 else index % 40
-            data = os.urandom(size)
-            wire += client.seal(rawtls.DATA, data)
-            said += data
-            sent += size
-            if len(wire) > 50000:
-                client.send(wire[:-1000])
-                wire = wire[-1000:]
-        client.send(wire)
-        client.close_notify()
-        data, end = client.read_to_end()
-        assert data.split() == [str(sent).encode(), hashlib.sha256(said).hexdigest().encode()] and end == "close_notify"
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_half_close(both, dial, tag, version):
-    """The client has said all: the server still answers, through both."""
-    client = dial(both["app"], version=version)
-    client.send_data(f"answer {tag} 300000\n".encode() + b"x" * 50000)
-    client.close_notify()
-    data, end = client.read_to_end()
-    assert (len(data), end) == (300000, "close_notify")
-    assert both.line(client)["end"] == "done"
+def test_case(both, actor, dial, tag, version, case):
+    cases.CASES[case](cases.Talk(both, actor, tag, lambda **options: dial(both["app"], version=version, **options),
+                                 [{"cipher": cipher} for cipher in CIPHERS]))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -358,6 +318,22 @@ def test_truncated_by_the_server(start, dial, serve, authority, tmp_path, layer,
     assert stage.line_at_end(client)["end"] == "server_truncated"
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("record, alert", [(b"\x17\x03\x03\x00\x40" + bytes(64), "bad record mac"), (b"\x17\x03\x03\xff\xff" + bytes(64), "record overflow")], ids=["bad_mac", "too_long"])
+def test_server_that_breaks_the_rules(start, dial, serve, authority, tmp_path, layer, version, record, alert):
+    """It is told what was wrong; the client learns only that this won't do."""
+    def spoil(sock, served):
+        assert sock.recv(100) == b"hello\n"
+        os.write(sock.fileno(), record)
+        sock.recv(100)
+
+    server = serve(authority.issue(), spoil, version=version)
+    stage = start({"app": [server.address]}, layer=layer, sends={"app": {"tls": {"ca": write_ca(tmp_path, authority)}}})
+    data, end, line = talk(stage, dial)
+    assert (data, end, line["end"]) == (b"", "internal_error", "server_protocol_error"), line
+    assert alert in server.last().error.lower().replace("_", " "), server.last().error
+
+
 # ---- what servers see
 
 @pytest.mark.any_layer
@@ -477,6 +453,26 @@ class Plain:
         self.name = self.sock.getsockname()
         self.since = listener.stage.proxy.mark()
 
+    # As rawtls.RawClient has them.
+
+    @staticmethod
+    def seal(_kind, data):
+        return data
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    send_data = send
+
+    def close_notify(self):
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def read(self, length):
+        got = b""
+        while len(got) < length and (data := self.sock.recv(length - len(got))):
+            got += data
+        return got
+
     def read_to_end(self):
         got = b""
         try:
@@ -533,12 +529,8 @@ def test_client_mode(mode, plain, actor, bulk, tag):
     assert end == "eof" and data.split() == [str(bulk.size).encode(), bulk.digest.encode()]
     check_line(mode, mode.line(client), up=bulk.size)
 
-    for index, size in enumerate([0, 1, 4047, 4048, 4096, 16384, 16385, 300000]):
-        client = plain(mode["app"])
-        client.sock.sendall(f"answer {tag}-{index} {size}\n".encode() + b"x" * size)
-        client.sock.shutdown(socket.SHUT_WR)
-        data, end = client.read_to_end()
-        assert (len(data), end) == (size, "eof")
+    for name, case in cases.CASES.items():
+        case(cases.Talk(mode, actor, f"{tag}-{name}", lambda: plain(mode["app"]), clean="eof"))
 
 
 @pytest.mark.any_layer

@@ -29,7 +29,7 @@ class Served:
     """How one connection went, as the server saw it."""
 
     def __init__(self):
-        self.sni = self.alpn = self.peer = self.version = self.error = None
+        self.sni = self.alpn = self.peer = self.version = self.error = self.resumed = None
         self.received = b""
 
 
@@ -85,7 +85,7 @@ class PythonServer:
                 made.sni_callback = lambda _sock, name, _context: setattr(served, "sni", name)
                 with made.wrap_socket(sock, server_side=True) as wrapped:
                     served.alpn, served.version = wrapped.selected_alpn_protocol(), wrapped.version()
-                    served.peer = wrapped.getpeercert()
+                    served.peer, served.resumed = wrapped.getpeercert(), wrapped.session_reused
                     self.serve(wrapped, served)
         except (OSError, ssl.SSLError) as error:
             served.error = str(error)
@@ -124,3 +124,51 @@ class SServer:
     def close(self):
         self.process.kill()
         self.process.communicate()
+
+
+class Nginx:
+    """Debian's nginx with TLS on sockets that it inherits, one a version: addresses["1.2"], addresses["1.3"]. Serves `directory`, takes
+    bodies of any size at /take, and says at /resumed whether its session was."""
+
+    def __init__(self, pair, folder, directory):
+        entry = pair.write(str(folder), "nginx")
+        sockets = {version: socket.create_server(("127.0.0.1", 0), backlog=1024) for version in ("1.2", "1.3")}
+        self.addresses = {version: f"127.0.0.1:{sock.getsockname()[1]}" for version, sock in sockets.items()}
+        for sock in sockets.values():
+            os.set_inheritable(sock.fileno(), True)
+        work = os.path.join(str(folder), "nginx-tls")
+        os.mkdir(work)
+        hosts = "".join(f"""
+    server {{
+        listen {address} ssl;
+        ssl_protocols TLSv{version};
+        ssl_certificate {entry["chain"]};
+        ssl_certificate_key {entry["key"]};
+        root "{directory}";
+        location = /resumed {{ return 200 "$ssl_session_reused\\n"; }}
+        location = /take {{ return 200 "taken\\n"; }}
+    }}""" for version, address in self.addresses.items())
+        temporary = "".join(f"    {kind}_temp_path {work}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        with open(os.path.join(work, "nginx.conf"), "w", encoding="utf-8") as file:
+            file.write(f"""
+daemon off;
+worker_processes 1;
+pid {work}/pid;
+error_log {work}/error.log warn;
+events {{ }}
+http {{
+    access_log off;
+    client_max_body_size 0;
+    keepalive_timeout 60;
+{temporary}{hosts}
+}}
+""")
+        self.process = subprocess.Popen(["/usr/sbin/nginx", "-p", work, "-e", f"{work}/error.log", "-c", f"{work}/nginx.conf"],
+                                        env={**os.environ, "NGINX": "".join(f"{sock.fileno()};" for sock in sockets.values())},
+                                        stdin=subprocess.DEVNULL, pass_fds=[sock.fileno() for sock in sockets.values()])
+        for sock in sockets.values():
+            sock.close()
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(30)

@@ -87,6 +87,14 @@ static void check_element(const struct change_element *element)
         check_list(element->trust.cas, false);
         check_list(element->trust.crls, false);
         return;
+    case CHANGE_SERVERS:
+        REQUIRE(element->servers.digest >= begin && element->servers.digest + 32 <= end);
+        check_list(element->servers.cas, false);
+        check_list(element->servers.crls, false);
+        check_list(element->servers.certificates, false);
+        check_bytes(element->servers.key, true);
+        REQUIRE((element->servers.key.size > 0) == (element->servers.certificates.count > 0));
+        return;
     case CHANGE_TICKET_KEYS:
         check_ticket_keys(element->ticket_keys.keys);
         return;

@@ -37,13 +37,14 @@ struct run {
     struct config config;
     struct config_listener listener;
     struct config_upstream upstream;
-    struct config_server server_config;
+    struct config_server server_config[2];
     struct stage stage;
     struct side client, server;
     struct talk down, up; // as their receivers have them
     enum way way;
     size_t at;       // the byte of the server's at which it goes wrong
     bool has_header; // a PROXY header is ahead of the server's handshake
+    bool has_another; // a second server, with which all is well
     bool header_is_read;
     bool client_resets;
     size_t client_resets_at;
@@ -78,9 +79,12 @@ static void setup(struct run *run, bool is_tls13)
 {
     struct peer *peer;
 
-    run->server_config = (struct config_server){.address.text = (char *)"server", .weight = 1};
-    run->upstream =
-        (struct config_upstream){.name = (char *)"app", .servers = &run->server_config, .server_count = 1};
+    for (size_t i = 0; i < 2; i++)
+        run->server_config[i] =
+            (struct config_server){.address.text = (char *)(i == 0 ? "server" : "another"), .weight = 1};
+    run->upstream = (struct config_upstream){.name = (char *)"app",
+                                             .servers = run->server_config,
+                                             .server_count = run->has_another ? 2 : 1};
     run->upstream.tls = tls_config->upstreams[0].tls;
     if (run->way == IS_ANOTHER)
         run->upstream.tls.name = (char *)"other.example";
@@ -357,6 +361,48 @@ static void test_each_byte(void **state)
     }
 }
 
+// The proxy has gone to the next server: the first one is out of it.
+static void change_servers_if_due(struct run *run, bool is_tls13)
+{
+    struct peer *next = run->server.peer ? world_dialled() : NULL;
+
+    if (!next)
+        return;
+    if (!run->server.has_left)
+        side_leave(&run->server);
+    side_close(&run->server);
+    run->way = WELL;
+    run->header_is_read = false;
+    side_open(&run->server, server_context, true);
+    SSL_set_max_proto_version(run->server.ssl, is_tls13 ? TLS1_3_VERSION : TLS1_2_VERSION);
+    run->server.peer = next;
+}
+
+// A server that leaves at a byte of its handshake, or falls silent there, is left for another one, and nothing of it is noticed.
+static void test_another(void **state)
+{
+    static const enum way ways[] = {FINISHES, RESETS, STOPS};
+
+    for (size_t at = 0; at < 400; at += 7) {
+        static struct run run;
+        bool is_tls13 = at % 2;
+
+        run = (struct run){.seed = at + 1, .way = ways[at % 3], .at = at, .has_another = true};
+        world_begin(run.seed);
+        world_kernel_tls(false, false, false);
+        run.has_header = world_chance(50);
+        run.up.to_send = run.down.to_send = random_size();
+        setup(&run, is_tls13);
+        for (unsigned steps = 0; !is_over(&run) && steps < STEPS_MAX; steps++) {
+            change_servers_if_due(&run, is_tls13);
+            step(&run);
+        }
+        check(run.way == WELL, &run, "no other server was tried");
+        go(&run);
+        finish(&run);
+    }
+}
+
 // Silence, from the beginning or in the midst of it, takes no longer than a handshake may.
 static void test_silence(void **state)
 {
@@ -393,6 +439,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_byte),
         cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_another),
         cmocka_unit_test(test_seeds),
     };
     struct tls_context_options options;

@@ -78,6 +78,10 @@ void sources_destroy(struct sources *sources)
 {
 }
 
+void sources_servers(struct sources *sources, const struct tls_upstreams *upstreams)
+{
+}
+
 void sources_initial(const struct sources *sources, struct change *change)
 {
 }

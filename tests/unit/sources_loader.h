@@ -176,6 +176,31 @@ void certificate_destroy(struct certificate *certificate)
     free(certificate);
 }
 
+// The file of authorities: "servers NUMBER", which is all of the digest.
+int loader_servers(struct loader *loader, const struct config_server_tls *source, struct report *report,
+                   struct server_material **ret)
+{
+    char *text = fake_read(source->trust.ca, source->trust.ca_where, report);
+    unsigned number;
+
+    if (text == NULL)
+        return -EINVAL;
+    if (sscanf(text, "servers %u", &number) != 1) {
+        report_add(report, source->trust.ca_where, "%s is no bundle", source->trust.ca);
+        free(text);
+        return -EINVAL;
+    }
+    free(text);
+    *ret = calloc(1, sizeof(**ret));
+    (*ret)->digest[0] = (uint8_t)number;
+    return 0;
+}
+
+void server_material_destroy(struct server_material *material)
+{
+    free(material);
+}
+
 static inline struct staple *fake_staple(int64_t seconds)
 {
     static unsigned count;

@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "ringbolt/log.h"
+#include "ringbolt/tls.h"
 #include "src/control/sources.h"
 #include "src/tls/change.h"
 #include "tests/unit/folder.h"
@@ -55,6 +56,9 @@ static struct {
     size_t ticket_count;
     uint8_t ticket_name[16]; // of the first
     unsigned tickets_sent;
+    const char *upstream_keys; // more of the upstream `app`, after its name; NULL: none
+    uint8_t servers;           // the first byte of the digest of what is in service
+    unsigned servers_sent;
 } world;
 
 // ---- files ----
@@ -182,6 +186,10 @@ static inline void apply(const struct change *change)
             memcpy(world.trust[element.trust.listener], element.trust.digest, 32);
             world.trust_sent++;
             break;
+        case CHANGE_SERVERS:
+            world.servers = element.servers.digest[0];
+            world.servers_sent++;
+            break;
         case CHANGE_TICKET_KEYS: {
             struct ticket_key key;
 
@@ -221,6 +229,12 @@ static inline uint32_t slot_of(uint64_t id)
 
     assert_non_null(served);
     return (uint32_t)(served - world.served);
+}
+
+// In place of the one over real material.
+bool tls_upstreams_hold(const struct tls_upstreams *upstreams, size_t upstream, const uint8_t digest[32])
+{
+    return world.servers == digest[0];
 }
 
 // ---- sources ----
@@ -267,8 +281,8 @@ static inline int world_try_load(const char *yaml, bool is_check)
     world.config = NULL;
     report_finish(&world.report);
     report_init(&world.report, "test.yaml");
-    assert_true(
-        asprintf(&whole, "%s\nupstreams: [{name: app, servers: [{address: \"127.0.0.1:80\"}]}]\n", yaml) > 0);
+    assert_true(asprintf(&whole, "%s\nupstreams: [{name: app%s, servers: [{address: \"127.0.0.1:80\"}]}]\n",
+                         yaml, world.upstream_keys != NULL ? world.upstream_keys : "") > 0);
     error = config_parse(whole, strlen(whole), world.root, &world.config, &world.report);
     free(whole);
     if (error < 0) {

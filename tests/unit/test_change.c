@@ -46,6 +46,11 @@ static const struct client_trust trust = {.digest = "a digest that has thirty-tw
                                           .crls = crls,
                                           .crl_count = 1,
                                           .next_update_s = 99};
+static const struct server_material servers = {.digest = "another digest, thirty-two bytes",
+                                               .trust = (struct client_trust *)(uintptr_t)&trust,
+                                               .certificates = intermediates,
+                                               .certificate_count = 2,
+                                               .key = BYTES("key")};
 static const struct ticket_keys keys = {
     .count = 2,
     .keys = {{.name = "name of sixteen", .hmac = "hmac", .aes = "aes", .size = 32},
@@ -64,6 +69,8 @@ static void fill(struct change *change)
     change_ticket_keys(change, &keys);
     change_retire(change, ids, 2);
     change_retire(change, NULL, 0);
+    change_servers(change, 3, &servers);
+    change_servers(change, 4, &(struct server_material){0});
 }
 
 static void expect_bytes(struct change_bytes actual, const struct material_bytes *expected)
@@ -153,7 +160,7 @@ static void test_round(void **state)
     struct change change;
 
     fill(&change);
-    assert_int_equal(change.count, 9);
+    assert_int_equal(change.count, 11);
     change_reader_init(&reader, change.data, change.size);
     expect_next(&reader, CHANGE_CERTIFICATE, &element);
     expect_certificate(&element);
@@ -179,6 +186,19 @@ static void test_round(void **state)
     assert_true(change_list_id(&element.retire.ids) == UINT64_MAX);
     expect_next(&reader, CHANGE_RETIRE, &element);
     assert_int_equal(element.retire.ids.count, 0);
+    expect_next(&reader, CHANGE_SERVERS, &element);
+    assert_int_equal(element.servers.upstream, 3);
+    assert_memory_equal(element.servers.digest, servers.digest, 32);
+    assert_true(element.servers.trusted_until_s == 99);
+    assert_int_equal(element.servers.cas.count, 2);
+    assert_int_equal(element.servers.crls.count, 1);
+    assert_int_equal(element.servers.certificates.count, 2);
+    expect_bytes(change_list_bytes(&element.servers.certificates), &intermediates[0]);
+    expect_bytes(element.servers.key, &servers.key);
+    expect_next(&reader, CHANGE_SERVERS, &element);
+    assert_true(element.servers.trusted_until_s == INT64_MAX);
+    assert_int_equal(
+        element.servers.cas.count + element.servers.certificates.count + element.servers.key.size, 0);
     assert_int_equal(change_next(&reader, &element), 0);
     change_finish(&change);
     assert_null(change.data);
@@ -263,7 +283,7 @@ static void test_wrong_bytes(void **state)
     assert_int_equal(read_all(change.data, change.size), 1);
     change.data[4] = 0; // kinds that there are not
     assert_int_equal(read_all(change.data, change.size), -EBADMSG);
-    change.data[4] = CHANGE_RETIRE + 1;
+    change.data[4] = CHANGE_SERVERS + 1;
     assert_int_equal(read_all(change.data, change.size), -EBADMSG);
     change.data[4] = CHANGE_CERTIFICATE_GONE;
     change.data[6] = 0x10; // slot 2^20 + 6
@@ -291,6 +311,23 @@ static void test_wrong_bytes(void **state)
     change.data[8] = 1; // fewer
     assert_int_equal(read_all(change.data, change.size), -EBADMSG);
     change.data[5] = 0xff; // very many
+    assert_int_equal(read_all(change.data, change.size), -EBADMSG);
+    change_finish(&change);
+}
+
+// A certificate has a key.
+static void test_servers_without_a_key(void **state)
+{
+    struct server_material wrong = servers;
+    struct change change = {0};
+
+    wrong.key.size = 0;
+    change_servers(&change, 3, &wrong);
+    assert_int_equal(read_all(change.data, change.size), -EBADMSG);
+    change_finish(&change);
+    wrong = servers;
+    wrong.certificate_count = 0;
+    change_servers(&change, 3, &wrong);
     assert_int_equal(read_all(change.data, change.size), -EBADMSG);
     change_finish(&change);
 }
@@ -334,16 +371,20 @@ static void test_any_byte(void **state)
             change.data[i] ^= (uint8_t)(1u << bit);
         }
     }
-    assert_int_equal(read_all(change.data, change.size), 9);
+    assert_int_equal(read_all(change.data, change.size), 11);
     change_finish(&change);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round),       cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_many),        cmocka_unit_test(test_cut_off),
-        cmocka_unit_test(test_wrong_bytes), cmocka_unit_test(test_wrong_contents),
+        cmocka_unit_test(test_round),
+        cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_cut_off),
+        cmocka_unit_test(test_servers_without_a_key),
+        cmocka_unit_test(test_wrong_bytes),
+        cmocka_unit_test(test_wrong_contents),
         cmocka_unit_test(test_any_byte),
     };
 

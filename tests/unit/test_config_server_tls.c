@@ -21,6 +21,7 @@ static void test_defaults(void **state)
 
     assert_true(tls->is_on);
     assert_true(tls->verifies);
+    assert_true(tls->resumes);
     assert_null(tls->name);
     assert_null(tls->trust.ca);
     assert_int_equal(tls->tls.version_min, CONFIG_TLS12);
@@ -37,11 +38,12 @@ static void test_everything(void **state)
 {
     struct config *config = load(SERVER_TLS("ca: ca.pem, crl: [a.crl, b.crl], name: Backend.Example, "
                                             "certificate: {chain: c.pem, passphrase: {env: P}}, alpn: [h2], "
-                                            "min_version: 1.3, groups: X25519"));
+                                            "min_version: 1.3, groups: X25519, resume: false"));
     const struct config_server_tls *tls = &config->upstreams[0].tls;
 
     assert_string_equal(tls->trust.ca, "/etc/rb/ca.pem");
     assert_int_equal(tls->trust.crl_count, 2);
+    assert_false(tls->resumes);
     assert_true(tls->trust.is_for_servers);
     assert_string_equal(tls->name, "backend.example");
     assert_string_equal(tls->tls.certificates[0].chain, "/etc/rb/c.pem");
@@ -96,7 +98,8 @@ static void test_plain_listener(void **state)
 
 static const struct bad bad_values[] = {
     {"off for an upstream", UPSTREAM("tls: off"),
-     "c:3:6: `tls` must be a mapping with ca, crl, name, verify, certificate, min_version, max_version, "
+     "c:3:6: `tls` must be a mapping with ca, crl, name, verify, resume, certificate, min_version, "
+     "max_version, "
      "ciphers, ciphersuites, "
      "groups or alpn, not a single value\n"},
     {"routes without TLS", "listeners: [{address: '*:1', routes: [{upstream: app}], tls: off}]\n" APP,
@@ -105,7 +108,8 @@ static const struct bad bad_values[] = {
      "give the listener `tls`\n"},
 
     {"a word", UPSTREAM("tls: on"),
-     "c:3:6: `tls` must be a mapping with ca, crl, name, verify, certificate, min_version, max_version, "
+     "c:3:6: `tls` must be a mapping with ca, crl, name, verify, resume, certificate, min_version, "
+     "max_version, "
      "ciphers, ciphersuites, "
      "groups or alpn, not a single value\n"},
     {"name", SERVER_TLS("name: '*.example'"),
@@ -115,7 +119,8 @@ static const struct bad bad_values[] = {
     {"key alone", SERVER_TLS("certificate: {key: k}"),
      "c:3:20: `certificate` needs `chain` and `key`, or `chain` alone with the key in the same file\n"},
     {"an unknown key", SERVER_TLS("sni: a.example"),
-     "c:3:7: unknown key `sni`; known here are ca, crl, name, verify, certificate, min_version, max_version, "
+     "c:3:7: unknown key `sni`; known here are ca, crl, name, verify, resume, certificate, min_version, "
+     "max_version, "
      "ciphers, "
      "ciphersuites, groups and alpn\n"},
     {"versions", SERVER_TLS("min_version: 1.3, max_version: 1.2"),
@@ -123,6 +128,8 @@ static const struct bad bad_values[] = {
     {"a socket without a name", WEB "upstreams: [{name: app, servers: [{address: 'unix:/a'}], tls: {}}]\n",
      "c:2:63: the server `unix:/a` has no name that its certificate could be checked for; write `name: HOST` "
      "in `tls`\n"},
+    {"checked without TLS", UPSTREAM("health: {check: tls}"),
+     "c:3:17: `check: tls` is for servers that speak TLS; write `check: tcp`, or give the upstream `tls`\n"},
     {"passed through",
      "listeners: [{address: '*:1', routes: [{passthrough: app}], tls: {}}]\n"
      "upstreams: [{name: app, servers: [{address: '[::1]:1'}], tls: {}}]\n",

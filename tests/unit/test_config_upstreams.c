@@ -90,7 +90,7 @@ static const struct bad bad_values[] = {
      "c:3:24: `fail_timeout`: 0s is too short; write at least `1ms`\n"},
     {"fail_timeout in words", UPSTREAM("health: {fail_timeout: soon}"),
      "c:3:24: `fail_timeout` cannot be `soon`; " TIME},
-    {"check", UPSTREAM("health: {check: http}"), "c:3:17: `check` must be off or tcp, not \"http\"\n"},
+    {"check", UPSTREAM("health: {check: http}"), "c:3:17: `check` must be off, tcp or tls, not \"http\"\n"},
     {"interval", UPSTREAM("health: {interval: 99ms}"),
      "c:3:20: `interval`: 99ms is too short; write at least `100ms`\n"},
     {"rise", UPSTREAM("health: {rise: 0}"), "c:3:16: `rise` cannot be `0`; write a number from 1 to 1000\n"},

@@ -756,6 +756,52 @@ static void test_trust(void **state)
     assert_int_equal(world.trust_sent, 4);
 }
 
+// Of TLS towards servers: read once more after the start, for they may have changed since they were loaded.
+static void test_servers(void **state)
+{
+    write_pair("a.pem", "a.key", 1);
+    write_file("ca.pem", "servers 1");
+    world.upstream_keys = ", tls: {ca: ca.pem}";
+    world.servers = 1;
+    world_load(ONE);
+    sources_servers(world.sources, NULL);
+    check("");
+    assert_int_equal(world.servers_sent, 0);
+    write_file("ca.pem", "servers 2");
+    check("");
+    assert_int_equal(world.servers_sent, 1);
+    assert_int_equal(world.servers, 2);
+    assert_int_equal(world.result.changed, 1);
+    write_file("ca.pem", "nonsense");
+    check("");
+    check("");
+    assert_int_equal(world.result.failed, 1);
+    assert_int_equal(world.servers, 2);
+    assert_int_equal(log_count("error files of TLS towards servers are wrong"), 1);
+    remove_file("ca.pem");
+    check("");
+    assert_int_equal(world.result.failed, 1);
+    write_file("ca.pem", "servers 2");
+    check(NULL);
+    assert_int_equal(log_count("info files of TLS towards servers healed"), 1);
+    assert_int_equal(world.servers_sent, 1);
+    check_with(NULL, true); // by force: the same is nothing new
+    assert_int_equal(world.servers_sent, 1);
+    assert_int_equal(world.result.changed, 0);
+}
+
+static void test_servers_changed_at_the_start(void **state)
+{
+    write_pair("a.pem", "a.key", 1);
+    write_file("ca.pem", "servers 2");
+    world.upstream_keys = ", tls: {ca: ca.pem}";
+    world.servers = 1; // what was loaded
+    world_load(ONE);
+    sources_servers(world.sources, NULL);
+    check(NULL);
+    assert_int_equal(world.servers, 2);
+}
+
 static void test_ticket_keys(void **state)
 {
     write_pair("a.pem", "a.key", 1);
@@ -888,6 +934,8 @@ int main(void)
         TEST(test_must_staple_does_not_wait_under_an_ended_one),
         TEST(test_must_staple_without_means),
         TEST(test_trust),
+        TEST(test_servers),
+        TEST(test_servers_changed_at_the_start),
         TEST(test_ticket_keys),
         TEST(test_replaced),
         TEST(test_expiry),

@@ -107,7 +107,7 @@ static size_t pass(unsigned worker)
 static void lose(size_t server, unsigned times)
 {
     while (times-- > 0)
-        upstream_failed(workers[times % 3], 0, server, -ECONNREFUSED, now_ns);
+        upstream_failed(workers[times % 3], 0, server, "Connection refused", now_ns);
 }
 
 // How often each of the first servers gets one of `count` short connections.
@@ -493,7 +493,7 @@ static void test_flapping_is_summarised(void **state)
     log_setup(LOG_TEXT, LOG_INFO, fds[1]);
     assert_int_equal(upstreams_due_ns(workers[0]), 0);
     for (size_t i = 0; i < SERVERS; i++)
-        upstream_failed(workers[0], 0, i, -ECONNREFUSED, now_ns);
+        upstream_failed(workers[0], 0, i, "Connection refused", now_ns);
     count = lines_of(fds[0], "server is out");
     assert_int_equal(count, LOG_QUOTA_LINES);
     assert_int_equal(upstreams_due_ns(workers[0]), now_ns + LOG_QUOTA_NS);
