@@ -297,6 +297,11 @@ static void finish_upstream(struct config_upstream *upstream)
         free(upstream->servers[i].address.text);
         free(upstream->servers[i].host);
     }
+    for (size_t i = 0; i < upstream->name_count; i++) {
+        free(upstream->names[i].text);
+        free(upstream->names[i].host);
+    }
+    free(upstream->names);
     finish_tls(&upstream->tls.tls);
     free(upstream->tls.name);
     free(upstream->tls.trust.ca);

@@ -9,6 +9,7 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 #include "ringbolt/socket.h"
+#include "src/config/address.h"
 
 // One server's. While fd is open a check is under way and the timer is its limit; else it is when the next one begins.
 struct check {
@@ -16,6 +17,8 @@ struct check {
     const struct config_upstream *upstream;
     const struct config_server *server;
     struct servers_state *state;
+    size_t number;
+    struct servers_site site; // of a server with a name: where it is, as of the last check
     int fd; // -1: none
     struct loop_watch watch;
     struct loop_timer timer;
@@ -26,16 +29,48 @@ struct check {
 
 struct checks {
     struct loop *loop;
+    const struct servers *servers;
     size_t count;
     struct check each[];
 };
+
+// ---- where the server is ----
+
+// False: its name has no address for it. Where it has another one than before, what was found before says nothing.
+static bool find_address(struct check *check, struct config_address *ret)
+{
+    uint32_t before = check->site.version;
+
+    *ret = check->server->address;
+    if (!check->server->name)
+        return true;
+    servers_site(check->checks->servers, check->number, &check->site);
+    if (check->site.version != before)
+        check->streak = 0;
+    *ret = (struct config_address){.socket = check->site.address, .length = check->site.length};
+    return check->site.presence == SERVERS_HERE;
+}
+
+// Whether it is still there.
+static bool is_as_found(const struct check *check)
+{
+    return !check->server->name ||
+           servers_site_version(check->checks->servers, check->number) == check->site.version;
+}
 
 // ---- results ----
 
 static void say(const struct check *check, bool is_out, int error)
 {
     struct log_field upstream = log_text("upstream", check->upstream->name);
+    struct config_address found = {.socket = check->site.address};
+    char text[ADDRESS_TEXT_SIZE];
     struct log_field server = log_text("server", check->server->address.text);
+
+    if (check->server->name) {
+        address_text(&found, text);
+        server = log_text("server", text);
+    }
 
     if (is_out)
         log_warning("server is out", upstream, server,
@@ -79,7 +114,7 @@ static void end(struct check *check, int error)
 {
     finish(check);
     // Who was told to be left alone meanwhile is.
-    if (atomic_load(&check->state->order) != SERVERS_DOWN)
+    if (atomic_load(&check->state->order) != SERVERS_DOWN && is_as_found(check))
         judge(check, error);
 }
 
@@ -99,17 +134,18 @@ static void on_event(void *owner, unsigned events)
 
 static void begin(struct check *check)
 {
-    const struct config_address *address = &check->server->address;
+    struct config_address address;
+    bool is_there = find_address(check, &address);
 
     check->begun_ns = clock_now_ns();
-    if (atomic_load(&check->state->order) == SERVERS_DOWN)
+    if (atomic_load(&check->state->order) == SERVERS_DOWN || !is_there)
         check->streak = 0;
     else
-        check->fd = socket_open(address->socket.ss_family);
+        check->fd = socket_open(address.socket.ss_family);
     // Nobody is to ask, or there is no descriptor left: that says nothing of the server.
     if (check->fd < 0)
         finish(check);
-    else if (connect(check->fd, (const struct sockaddr *)&address->socket, address->length) == 0)
+    else if (connect(check->fd, (const struct sockaddr *)&address.socket, address.length) == 0)
         end(check, 0);
     else if (errno != EINPROGRESS)
         end(check, errno);
@@ -154,6 +190,7 @@ static void add(struct master *master, size_t upstream, size_t server, size_t co
         .upstream = config,
         .server = &config->servers[server],
         .state = servers_state(master->servers, servers_number(master->servers, upstream, server)),
+        .number = servers_number(master->servers, upstream, server),
         .fd = -1,
         .watch = {.fd = -1}};
     loop_timer_init(&check->timer, on_timer, check);
@@ -175,6 +212,7 @@ int checks_start(struct master *master)
         return -ENOMEM;
     }
     master->checks->loop = master->loop;
+    master->checks->servers = master->servers;
     for (size_t i = 0; i < config->upstream_count; i++) {
         for (size_t j = 0;
              j < config->upstreams[i].server_count && config->upstreams[i].health.check != CONFIG_CHECK_OFF;

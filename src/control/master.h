@@ -12,6 +12,7 @@
 #include "listen.h"
 #include "loop.h"
 #include "messages.h"
+#include "names.h"
 #include "reload.h"
 #include "responder.h"
 #include "ringbolt/control.h"
@@ -65,6 +66,7 @@ struct master {
     struct tickets tickets;
     struct admin *admin;   // NULL: none
     struct checks *checks; // NULL: none
+    struct names *names;   // NULL: no server has a name
 };
 
 // The ways out (control.c). Each is harmless when the state is there already or further on.

@@ -282,6 +282,7 @@ void reload_everything(struct master *master, bool force, reload_problem *each, 
 {
     struct telling telling = {.each = each, .owner = owner};
 
+    names_look_up(master->names); // what comes of it is said by itself
     reload_check(master, NULL, force, &ret->files);
     // What is wrong since an earlier look still is.
     sources_problems(master->control->sources, tell_problem, &telling);

@@ -755,6 +755,7 @@ bool connection_reap(struct connection *connection)
     timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
     dial_release(connection);
+    dial_forget(connection);
     socket_close(connection->client.fd, !orderly && !connection->client.is_shut);
     flow_finish(&connection->up);
     flow_finish(&connection->down);

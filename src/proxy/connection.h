@@ -126,8 +126,9 @@ struct connection {
     bool has_place;          // it counts as one of `dialling`'s connections; in later states too
     uint64_t *tried;         // a bit for each server of the upstream; NULL: none yet
     struct list wait_node;   // on proxy->queues, while every server is full
-    const struct config_server *dialling;
-    const struct config_server *connected;
+    uint32_t server_index;   // of `dialling` in its upstream
+    const struct config_server *dialling; // held (upstream_hold()) until the connection goes
+    const struct config_server *connected; // the same, or NULL
 };
 
 // ---- what the rooms of the proxy share (proxy.c) ----
@@ -290,6 +291,7 @@ void dial_start(struct connection *connection);
 void dial_timed_out(struct connection *connection);
 void dial_stop(struct connection *connection);    // it waits for no server any more; harmless at any time
 void dial_release(struct connection *connection); // its socket to the server is closed; harmless at any time
+void dial_forget(struct connection *connection);  // the server that it went to; nothing asks for it any more
 void dial_run_queues(struct proxy *proxy);        // those that wait go on if there is room
 
 // ---- shake.c: SHAKE ----

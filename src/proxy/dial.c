@@ -30,7 +30,20 @@ static const struct config_upstream *upstream_config(const struct connection *co
 
 static size_t server_of(const struct connection *connection)
 {
-    return (size_t)(connection->dialling - upstream_config(connection)->servers);
+    return connection->server_index;
+}
+
+void dial_forget(struct connection *connection)
+{
+    upstream_drop(connection->dialling);
+    connection->dialling = connection->connected = NULL;
+}
+
+// Whether what becomes of the attempt says something of a server that is there: its name may have lost the address meanwhile.
+static bool is_still_there(const struct connection *connection)
+{
+    return upstream_is_still(connection->proxy->upstreams, upstream_of(connection), server_of(connection),
+                             connection->dialling);
 }
 
 void dial_release(struct connection *connection)
@@ -77,7 +90,7 @@ static void refused(struct connection *connection, int error)
     socket_close(connection->server.fd, true);
     connection->server.fd = -1;
     dial_release(connection);
-    if (is_failure(error))
+    if (is_failure(error) && is_still_there(connection))
         upstream_failed(connection->proxy->upstreams, upstream_of(connection), server_of(connection), error,
                         connection->proxy->now_ns);
     if (cross_out(connection))
@@ -213,7 +226,6 @@ void dial_stop(struct connection *connection)
 // Chooses a server and begins to connect, or ends the connection. False: all that could take it are full.
 static bool dial(struct connection *connection)
 {
-    const struct config_upstream *config = upstream_config(connection);
     struct proxy *proxy = connection->proxy;
     size_t server = 0;
 
@@ -225,7 +237,9 @@ static bool dial(struct connection *connection)
 
         switch (upstream_choose(proxy->upstreams, &wish, &server)) {
         case UPSTREAM_CHOSEN:
-            connection->dialling = &config->servers[server];
+            upstream_drop(connection->dialling);
+            connection->dialling = upstream_hold(proxy->upstreams, upstream_of(connection), server);
+            connection->server_index = (uint32_t)server;
             connection->has_place = true;
             if (try_server(connection) || !cross_out(connection))
                 return true;
@@ -234,9 +248,10 @@ static bool dial(struct connection *connection)
             return false;
         case UPSTREAM_NONE:
             connection_end(connection, END_SERVER_UNREACHABLE, ALERT_INTERNAL_ERROR,
-                           !connection->tried          ? "no server takes connections"
-                           : config->server_count == 1 ? "the server did not accept"
-                                                       : "no server accepted");
+                           !connection->tried ? "no server takes connections"
+                           : upstream_count(proxy->upstreams, upstream_of(connection)) == 1
+                               ? "the server did not accept"
+                               : "no server accepted");
             return true;
         }
     }
@@ -281,7 +296,8 @@ static void connected(struct connection *connection)
 
     connection->connected = connection->dialling;
     connection->connected_ns = proxy->now_ns;
-    upstream_succeeded(proxy->upstreams, upstream_of(connection), server_of(connection), proxy->now_ns);
+    if (is_still_there(connection))
+        upstream_succeeded(proxy->upstreams, upstream_of(connection), server_of(connection), proxy->now_ns);
     free(connection->tried);
     connection->tried = NULL;
     connection_server_stands(connection);

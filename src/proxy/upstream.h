@@ -37,6 +37,14 @@ enum upstream_answer upstream_choose(struct upstreams *upstreams, const struct u
                                      size_t *ret_server);
 void upstream_give(struct upstreams *upstreams, size_t upstream, size_t server);
 
+// The server with its address as it was when it was chosen: it stays until upstream_drop(), whatever becomes of its name.
+const struct config_server *upstream_hold(struct upstreams *upstreams, size_t upstream, size_t server);
+void upstream_drop(const struct config_server *server); // NULL is accepted
+// Whether the server is still at this address.
+bool upstream_is_still(const struct upstreams *upstreams, size_t upstream, size_t server,
+                       const struct config_server *held);
+size_t upstream_count(const struct upstreams *upstreams, size_t upstream); // servers that are there
+
 // What became of connecting; says it when that changed the server's health. error: -errno.
 void upstream_failed(struct upstreams *upstreams, size_t upstream, size_t server, int error, uint64_t now_ns);
 void upstream_succeeded(struct upstreams *upstreams, size_t upstream, size_t server, uint64_t now_ns);

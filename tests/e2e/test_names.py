@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers that are found by a name whose addresses change: what is looked up again, and what becomes of connections meanwhile. All of it in
+a network of the test's own, with a DNS server that does as the test says."""
+import os
+import signal
+import socket
+
+import pytest
+
+import backends
+import dns
+import ringbolt
+from test_upstreams import client_context, echo
+
+PORT, LISTEN = 8080, 8443
+NAME = "app.test"
+NAMED = f"{NAME}:{PORT}"
+OFTEN = {"interval": "100ms"}
+
+pytestmark = [pytest.mark.any_layer, pytest.mark.skipif(os.geteuid() != 0, reason="only root may make networks")]
+
+
+def host(index):
+    return f"127.0.1.{index}"
+
+
+class World:
+    """The network, servers in it, and a proxy when it is started."""
+
+    def __init__(self, network, certificates, work):
+        self.network, self.dns, self.certificates, self.work = network, network.dns, certificates, work
+        self.address, self.proxy, self.servers = ("127.0.0.1", LISTEN), None, []
+
+    def actor(self, address):
+        self.servers.append(self.network.call(lambda: backends.Actor(host=address, port=PORT)))
+        return self.servers[-1]
+
+    def actors(self, count):
+        return [self.actor(host(index + 1)) for index in range(count)]
+
+    def records(self, *addresses):
+        self.dns.records[NAME] = list(addresses)
+
+    def start(self, servers=(NAMED,), resolve=None, config=None, wait=True, **keys):
+        upstream = {"name": "app", "servers": [{"address": server} for server in servers], "resolve": {**OFTEN, **(resolve or {})}, **keys}
+        self.proxy = ringbolt.Ringbolt(self.work, {
+            "workers": 2, "log": {"format": "json"},
+            "listeners": [{"address": "127.0.0.1:%d" % LISTEN, "tls": {"certificates": self.certificates.config()}, "upstream": "app"}],
+            "upstreams": [upstream], **(config or {})}, wait=wait, prefix=self.network.prefix())
+        return self.proxy
+
+    def connect(self):
+        sock = self.network.call(lambda: socket.create_connection(self.address, ringbolt.WAIT))
+        return client_context().wrap_socket(sock)
+
+    def hold(self, tag):
+        client = self.connect()
+        client.sendall(f"echo {tag}\n".encode())
+        assert echo(client)
+        return client
+
+    def visit(self, count=1):
+        """Short connections; how many each server got."""
+        before = [server.accepted for server in self.servers]
+        for _ in range(count):
+            with self.connect() as client:
+                client.sendall(b"echo x\n")
+                assert echo(client)
+        return [server.accepted - was for server, was in zip(self.servers, before)]
+
+    def said(self, message, since, **fields):
+        return self.proxy.wait_for_log(lambda e: e["message"] == message and all(e.get(key) == value for key, value in fields.items()), since)
+
+    def changes(self, *addresses):
+        """The name has these now; the line that says so."""
+        since = self.proxy.mark()
+        self.records(*addresses)
+        return self.said("a server's name has other addresses", since)
+
+    def table(self):
+        return {server["address"].rpartition(":")[0]: server
+                for group in self.proxy.admin_json("server")["upstreams"] for server in group["servers"]}
+
+    def names(self):
+        return self.proxy.admin_json("server")["upstreams"][0]["names"]
+
+    def close(self):
+        for server in self.servers:
+            server.close()
+        if self.proxy and self.proxy.process.poll() is None:
+            self.proxy.kill()
+
+
+@pytest.fixture
+def world(certificates, work, tag):
+    try:
+        network = dns.Network(os.path.join(work, f"network-{tag}"))
+    except OSError as error:
+        pytest.skip(f"no network of the test's own: {error}")
+    one = World(network, certificates, work)
+    yield one
+    one.close()
+    network.finish()
+
+
+# ---- addresses come and go
+
+def test_come_and_go(world, tag):
+    """What is found serves, what is lost gets no new connections, and those that live there go on."""
+    world.actors(3)
+    world.records(host(1))
+    world.start()
+    first = world.hold(f"{tag}-first")
+    assert world.visit(4) == [4, 0, 0]
+    line = world.changes(host(1), host(2))
+    assert (line["added"], line.get("removed"), line["addresses"], line["name"]) == (f"{host(2)}:{PORT}", None, 2, NAMED)
+    got = world.visit(8)
+    assert got[0] + got[1] == 8 and min(got[:2]) >= 3
+    line = world.changes(host(3), host(2))
+    assert (line["added"], line["removed"], line["addresses"]) == (f"{host(3)}:{PORT}", f"{host(1)}:{PORT}", 2)
+    got = world.visit(8)
+    assert got[0] == 0 and min(got[1:]) >= 3
+    assert echo(first)
+    table = world.table()
+    assert {address: server["gone"] for address, server in table.items()} == {host(1): True, host(2): False, host(3): False}
+    assert table[host(1)]["connections"] == 1 and table[host(2)]["name"] == NAMED
+    assert f"{host(1)}:{PORT} ({NAMED})" in world.proxy.admin("server") and " gone " in world.proxy.admin("server")
+    first.close()
+    ringbolt.wait_until(lambda: host(1) not in world.table(), "nobody is there any more")
+    assert world.changes(host(1))["removed"] == f"{host(2)}:{PORT}, {host(3)}:{PORT}"
+    assert world.visit(4) == [4, 0, 0]
+    world.proxy.stop()
+    assert not any(line["end"].startswith("server") for line in world.proxy.lines if line["message"] == "connection")
+
+
+def test_many_changes(world):
+    """More addresses, one after the other, than there is room for at once: what nobody uses any more makes room."""
+    world.actors(6)
+    world.records(host(1))
+    world.start(resolve={"addresses": 2})
+    for index in range(2, 7):
+        world.changes(host(index))
+        assert world.visit(2)[index - 1] == 2
+    world.proxy.stop()
+
+
+def test_both_families(world):
+    """An IPv6 and an IPv4 address, one of them taken away and put back."""
+    v4, v6 = world.actor(host(1)), world.actor("::1")
+    world.records(host(1), "::1")
+    world.start()
+    assert min(world.visit(8)) >= 3
+    assert world.changes("::1")["removed"] == f"{host(1)}:{PORT}"
+    assert world.visit(4) == [0, 4]
+    assert world.changes("::1", host(1))["added"] == f"{host(1)}:{PORT}"
+    assert min(world.visit(8)) >= 3
+    assert v4.accepted and v6.accepted
+    world.proxy.stop()
+
+
+def test_too_many(world, tag):
+    """There is room for two; who has a place keeps it, whatever the order of the answer."""
+    world.actors(4)
+    world.records(host(1), host(2))
+    world.start(resolve={"addresses": 2})
+    since = world.proxy.mark()
+    world.records(host(4), host(3), host(2), host(1))
+    line = world.said("a server's name has more addresses than there is room for", since)
+    assert (line["addresses"], line["left_out"], line["name"]) == (2, 2, NAMED)
+    world.dns.wait_for_questions(6, ringbolt.WAIT)
+    assert world.visit(6)[2:] == [0, 0]
+    assert sum(line["message"].startswith("a server's name") for line in world.proxy.lines[since:]) == 1
+    # Who left is waited for as long as he has connections: his place is taken when they are over.
+    clients = [world.hold(f"{tag}-{index}") for index in range(4)]
+    world.records(host(3), host(2))
+    world.said("a server's name has other addresses", since, removed=f"{host(1)}:{PORT}")
+    world.dns.wait_for_questions(4, ringbolt.WAIT)
+    assert world.names()[0]["addresses"] == 1
+    for client in clients:
+        client.close()
+    world.said("a server's name has other addresses", since, added=f"{host(3)}:{PORT}")
+    assert min(world.visit(8)[1:3]) >= 3
+    world.proxy.stop()
+
+
+def test_same_as_another(world):
+    """A name whose address stands in the file too: one server, which stays when the name loses it."""
+    world.actors(2)
+    world.records(host(1), host(2))
+    world.start(servers=(NAMED, f"{host(1)}:{PORT}"))
+    assert len(world.table()) == 2 and world.names()[0]["addresses"] == 1
+    world.changes(host(1))
+    assert world.visit(4) == [4, 0]
+    world.changes(host(2))
+    assert min(world.visit(8)) >= 3
+    world.proxy.stop()
+
+
+# ---- lookups that fail
+
+@pytest.mark.parametrize("trouble", [dns.SERVFAIL, dns.NXDOMAIN, dns.SILENT, []], ids=["servfail", "nxdomain", "silent", "empty"])
+def test_failing(world, trouble):
+    """The last known addresses serve; said once, and once when it works again."""
+    world.actors(2)
+    world.records(host(1))
+    world.start(resolve={"timeout": "1500ms"} if trouble == dns.SILENT else None)
+    since = world.proxy.mark()
+    world.dns.records[NAME] = trouble
+    line = world.said("cannot look up a server's name", since)
+    assert (line["name"], line["upstream"], line["addresses"]) == (NAMED, "app", 1) and line["reason"]
+    if trouble == dns.SILENT:
+        assert line["reason"] == "no answer within 1.5 s"
+    world.dns.wait_for_questions(4, ringbolt.WAIT)
+    assert world.visit(4) == [4, 0]
+    assert world.names() == [{"name": NAMED, "addresses": 1, "problem": line["reason"]}]
+    assert f"{NAMED} cannot be looked up: {line['reason']}" in world.proxy.admin("server")
+    world.records(host(2))
+    world.said("a server's name is found again", since)
+    world.said("a server's name has other addresses", since)
+    assert world.visit(4) == [0, 4]
+    assert sum(line["message"] == "cannot look up a server's name" for line in world.proxy.lines[since:]) == 1
+    assert world.names()[0]["problem"] is None
+    world.proxy.stop()
+
+
+def test_start_without(world):
+    """A name that is not found is an error, unless it is said that it may come later."""
+    world.actors(1)
+    proxy = world.start(wait=False)
+    assert proxy.process.wait(ringbolt.WAIT) == 3
+    assert f"`{NAMED}`: the host has no address that could be found" in "\n".join(proxy.noise)
+    world.start(resolve={"required": False})
+    line = world.said("cannot look up a server's name", 0)
+    assert line["addresses"] == 0
+    with pytest.raises((OSError, AssertionError)):
+        world.visit()
+    assert world.proxy.connection()["end"] == "server_unreachable"
+    world.changes(host(1))
+    assert world.visit(2) == [2]
+    world.proxy.stop()
+
+
+def test_reload_looks_up(world):
+    """`interval: 0s`: nobody asks until somebody says so."""
+    world.actors(2)
+    world.records(host(1))
+    world.start(resolve={"interval": "0s"})
+    asked = world.dns.asked
+    world.records(host(2))
+    assert world.visit(4) == [4, 0] and world.dns.asked == asked
+    since = world.proxy.mark()
+    world.proxy.admin("reload")
+    world.said("a server's name has other addresses", since)
+    assert world.visit(4) == [0, 4]
+    world.records(host(1))
+    since = world.proxy.mark()
+    world.proxy.send_signal(signal.SIGHUP)
+    world.said("a server's name has other addresses", since)
+    assert world.visit(4) == [4, 0]
+    world.proxy.stop()
+
+
+# ---- health, orders
+
+def test_checks_follow(world):
+    """An address that came is checked, one that went is not."""
+    a, b = world.actors(2)
+    world.records(host(1))
+    world.start(health={"check": "tcp", "interval": "100ms", "rise": 1, "fall": 1})
+    ringbolt.wait_until(lambda: a.accepted > 1, "it is checked")
+    world.changes(host(2), host(1))
+    ringbolt.wait_until(lambda: b.accepted > 1, "it is checked too")
+    since = world.proxy.mark()
+    b.close()
+    world.said("server is out", since, server=f"{host(2)}:{PORT}")
+    assert world.table()[host(2)]["health"] == "out"
+    world.changes(host(1))
+    since = world.proxy.mark()
+    world.changes(host(1), host(2))  # it counts as well again, until the next check
+    world.said("server is out", since, server=f"{host(2)}:{PORT}")
+    world.proxy.stop()
+
+
+def test_orders(world):
+    """Of one address, and of a name: then those that come later have it too."""
+    world.actors(3)
+    world.records(host(1), host(2))
+    world.start()
+    world.proxy.admin("server", f"app/{host(1)}:{PORT}", "drain")
+    assert world.visit(4) == [0, 4, 0]
+    # The order stays with the address while it is away.
+    world.changes(host(2))
+    world.changes(host(2), host(1))
+    assert world.table()[host(1)]["state"] == "drain" and world.visit(4) == [0, 4, 0]
+    answer = world.proxy.admin_json("server", NAMED, "drain")
+    assert answer == {"ok": True, "upstream": "app", "server": NAMED, "state": "drain", "changed": True, "connections": 0}
+    world.changes(host(2), host(1), host(3))
+    assert {server["state"] for server in world.table().values()} == {"drain"}
+    assert world.proxy.admin_json("server", f"app/{NAMED}", "drain")["changed"] is False
+    world.proxy.admin("server", f"app/{NAMED}", "ready")
+    assert min(world.visit(9)) >= 2
+    done = ringbolt.call("server", "-s", world.proxy.admin_path, "nobody.test:1", "drain")
+    assert done.returncode == 1 and f"app/{NAMED}, app/{host(1)}:{PORT}, " in done.stderr
+    world.proxy.stop()
