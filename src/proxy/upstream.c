@@ -179,7 +179,7 @@ static bool upstream_init(struct upstream *upstream, const struct config_upstrea
             upstream->identities[i] = balance_hash(name, strlen(name));
         // Of servers that are owed the same the first is taken: with a little more for another one each worker begins elsewhere.
         upstream->turns[i] = i == worker % config->server_count;
-        working += config->servers[i].weight > 0;
+        working += config->servers[i].weight > 0 && !config->servers[i].name; // those that have one are counted by refresh()
     }
     upstream->may_go_out = working > 1;
     return true;
@@ -199,6 +199,7 @@ struct upstreams *upstreams_create(const struct config *config, struct servers *
     for (size_t i = 0; upstreams->each && i < config->upstream_count; i++) {
         if (!upstream_init(&upstreams->each[i], &config->upstreams[i], worker))
             goto failed;
+        refresh(upstreams, i);
         if (config->upstreams[i].server_count > most)
             most = config->upstreams[i].server_count;
     }

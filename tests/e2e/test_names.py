@@ -9,8 +9,9 @@ import pytest
 
 import backends
 import dns
+import netns
 import ringbolt
-from test_upstreams import client_context, echo
+from test_upstreams import Load, NamedServer, client_context, echo
 
 PORT, LISTEN = 8080, 8443
 NAME = "app.test"
@@ -49,7 +50,7 @@ class World:
             "upstreams": [upstream], **(config or {})}, wait=wait, prefix=self.network.prefix())
         return self.proxy
 
-    def connect(self):
+    def connect(self, _listener=None):
         sock = self.network.call(lambda: socket.create_connection(self.address, ringbolt.WAIT))
         return client_context().wrap_socket(sock)
 
@@ -302,3 +303,70 @@ def test_orders(world):
     done = ringbolt.call("server", "-s", world.proxy.admin_path, "nobody.test:1", "drain")
     assert done.returncode == 1 and f"app/{NAMED}, app/{host(1)}:{PORT}, " in done.stderr
     world.proxy.stop()
+
+
+# ---- under load
+
+@pytest.fixture
+def named(world):
+    made = []
+
+    def make(name, address, **options):
+        port = world.network.call(lambda: ringbolt.Port(address, PORT))
+        made.append(NamedServer(name, port=port, prefix=netns.Namespace.prefix(world.network), **options))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.signal(signal.SIGCONT)
+        server.close()
+
+
+def test_servers_come_and_go(world, named):
+    """Under load one is killed, one stopped, one removed from the DNS, one drained, and all come back: no request is lost that had not reached
+    a server."""
+    a, c, d = named("a", host(1)), named("c", host(3)), named("d", host(4))
+    b = named("b", host(2), backlog=1)  # when it is stopped, the kernel takes one or two connections for it; a third one gets no answer
+    everybody = [host(index) for index in range(1, 5)]
+    world.records(*everybody)
+    proxy = world.start(health={"max_fails": 3, "fail_timeout": "500ms"}, config={"timeouts": {"connect": "300ms"}})
+    load = Load(None, 8, connect=world.connect)
+    load.more("a", "b", "c", "d")
+
+    def rests(server, address):
+        """Nothing new reaches it; what was on its way to a thread is 8 answers at most."""
+        ringbolt.wait_until(lambda: world.table().get(address, {"connections": 0})["connections"] == 0, "its last connections have ended")
+        count = load.answers[server.name]
+        load.more(*({"a", "b", "d"} - {server.name}))
+        assert load.answers[server.name] <= count + 8
+        count = load.answers[server.name]
+        load.more(*({"a", "b", "d"} - {server.name}))
+        assert load.answers[server.name] == count
+
+    since = proxy.mark()
+    world.changes(*everybody[:2], everybody[3])
+    rests(c, host(3))
+    a.kill()
+    world.said("server is out", since, server=a.address)
+    load.more("b", "d")
+    b.signal(signal.SIGSTOP)
+    world.said("server is out", since, server=b.address)
+    load.more("d")
+    world.changes(*everybody)  # the removed one comes back while two are out
+    load.more("c", "d")
+    a.start()
+    world.said("server is back", since, server=a.address)
+    b.signal(signal.SIGCONT)
+    world.said("server is back", since, server=b.address)
+    load.more("a", "b", "c", "d")
+    proxy.admin("server", d.address, "drain")
+    rests(d, host(4))
+    proxy.admin("server", d.address, "ready")
+    load.more("a", "b", "c", "d")
+    load.stop()
+    proxy.stop()
+    lines = [line for line in proxy.lines if line["message"] == "connection"]
+    # Only who was with the one that was killed got no answer. (When it had read the question its kernel ends with FIN.)
+    odd = [line for line in lines if line["end"] != "done" or line["bytes_out"] == 0]
+    assert all(line["end"] in ("server_reset", "done") and line.get("server") == a.address for line in odd), odd
+    assert load.lost <= len(odd) and sum(load.answers.values()) + load.lost == len(lines)
