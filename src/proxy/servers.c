@@ -5,9 +5,9 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "ringbolt/clock.h"
+#include "ringbolt/shared_memory.h"
 
 #define TAKE_TRIES 4
 #define LINE       64 // of the cache
@@ -82,9 +82,8 @@ int servers_create(const struct config *config, struct servers **ret)
     servers->size = servers->server_count * (sizeof(*servers->states) + sizeof(*servers->sites)) +
                     servers->workers * servers->row * sizeof(uint32_t) +
                     servers->upstream_count * sizeof(uint32_t);
-    servers->memory =
-        mmap(NULL, servers->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (servers->memory == MAP_FAILED)
+    servers->memory = shared_memory_create(servers->size);
+    if (!servers->memory)
         goto failed;
     servers->states = servers->memory;
     servers->sites = (struct site *)(servers->states + servers->server_count);
@@ -103,7 +102,7 @@ void servers_destroy(struct servers *servers)
 {
     if (!servers)
         return;
-    munmap(servers->memory, servers->size);
+    shared_memory_destroy(servers->memory, servers->size);
     free(servers->firsts);
     free(servers);
 }
