@@ -256,10 +256,12 @@ struct config_upstream {
     } queue;
     struct config_proxy_to proxy;
     struct {
-        uint64_t interval_ns; // from one lookup of a name to the next; 0, or at least 100 ms; default 10 s. 0: only when told to reload
-        uint64_t timeout_ns;  // for a lookup; default 5 s
-        unsigned addresses;   // of one name that are used; 1 to 64. 0, the default: 16, or as many as were found at start
-        bool is_optional;     // default false; true: a name may have no address yet when Ringbolt starts
+        uint64_t
+            interval_ns; // from one lookup of a name to the next; 0, or at least 100 ms; default 10 s. 0: only when told to reload
+        uint64_t timeout_ns; // for a lookup; default 5 s
+        unsigned
+            addresses; // of one name that are used; 1 to 64. 0, the default: 16, or as many as were found at start
+        bool is_optional; // default false; true: a name may have no address yet when Ringbolt starts
     } resolve;
     struct config_name *names;
     size_t name_count; // 0: no server has a host name
@@ -365,6 +367,8 @@ void report_print(struct report *report, FILE *to);
 // On failure -EINVAL (or -errno when the file could not be read), *ret untouched, and report holds why.
 // Certificate and key files are not opened here: see tls.h (material_load), which adds to the same report.
 int config_load(const char *path, struct config **ret, struct report *report);
+// The same without looking up host names, which may take long: their servers have no addresses.
+int config_load_unresolved(const char *path, struct config **ret, struct report *report);
 
 // The same from memory; relative paths are taken from `directory` (absolute). For the fuzzer and the tests.
 int config_parse(const char *text, size_t length, const char *directory, struct config **ret,

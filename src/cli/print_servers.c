@@ -62,18 +62,20 @@ static struct row make_row(const json_t *upstream, const json_t *server)
 {
     bool is_backup = json_is_true(json_object_get(server, "backup"));
 
-    return (struct row){.cells = {
-                            [COLUMN_UPSTREAM] = table_cell("%s", table_text(upstream, "name")),
-                            [COLUMN_SERVER] = server_cell(server),
-                            [COLUMN_STATE] = table_cell("%s", json_is_true(json_object_get(server, "gone")) ? "gone" : table_text(server, "state")),
-                            [COLUMN_HEALTH] = table_cell("%s", table_text(server, "health")),
-                            [COLUMN_SINCE] = since_cell(server),
-                            [COLUMN_WEIGHT] = table_cell("%" JSON_INTEGER_FORMAT "%s", number(server, "weight"),
-                                                   is_backup ? " backup" : ""),
-                            [COLUMN_CONNECTIONS] = connections_cell(server),
-                            [COLUMN_CONNECTS] = table_cell("%" JSON_INTEGER_FORMAT, number(server, "connects")),
-                            [COLUMN_FAILURES] = table_cell("%" JSON_INTEGER_FORMAT, number(server, "failures")),
-                        }};
+    return (struct row){
+        .cells = {
+            [COLUMN_UPSTREAM] = table_cell("%s", table_text(upstream, "name")),
+            [COLUMN_SERVER] = server_cell(server),
+            [COLUMN_STATE] = table_cell(
+                "%s", json_is_true(json_object_get(server, "gone")) ? "gone" : table_text(server, "state")),
+            [COLUMN_HEALTH] = table_cell("%s", table_text(server, "health")),
+            [COLUMN_SINCE] = since_cell(server),
+            [COLUMN_WEIGHT] = table_cell("%" JSON_INTEGER_FORMAT "%s", number(server, "weight"),
+                                         is_backup ? " backup" : ""),
+            [COLUMN_CONNECTIONS] = connections_cell(server),
+            [COLUMN_CONNECTS] = table_cell("%" JSON_INTEGER_FORMAT, number(server, "connects")),
+            [COLUMN_FAILURES] = table_cell("%" JSON_INTEGER_FORMAT, number(server, "failures")),
+        }};
 }
 
 static void print_waiting(const json_t *upstreams)

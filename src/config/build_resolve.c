@@ -33,14 +33,15 @@ void build_resolve(struct builder *builder, const struct raw_resolve *raw, const
     build_interval(builder, raw->interval, node, &upstream->resolve.interval_ns);
     builder_time(builder, node, "timeout", raw->timeout, some_time, &upstream->resolve.timeout_ns);
     upstream->resolve.addresses = raw->addresses == NULL ? 0 : ADDRESSES_DEFAULT;
-    builder_number(builder, node, "addresses", raw->addresses, (struct number_range){1, ADDRESS_EACH_MAX, NULL},
-                   &upstream->resolve.addresses);
+    builder_number(builder, node, "addresses", raw->addresses,
+                   (struct number_range){1, ADDRESS_EACH_MAX, NULL}, &upstream->resolve.addresses);
     upstream->resolve.is_optional = raw->required != NULL && *raw->required == 0;
 }
 
 // What was found goes first; the rest is room.
 static void add_all(struct config_upstream *upstream, const struct config_server *like,
-                    const struct address_parts *parts, struct config_address *found, size_t count, size_t most)
+                    const struct address_parts *parts, struct config_address *found, size_t count,
+                    size_t most)
 {
     struct config_name *name = &upstream->names[upstream->name_count++];
     struct config_server server = *like;
@@ -85,9 +86,10 @@ void build_named_servers(struct builder *builder, struct config_upstream *upstre
     if (most == 0)
         most = count > ADDRESSES_DEFAULT ? count : ADDRESSES_DEFAULT;
     if (count > most)
-        report_warn(builder->report, node_where(node),
-                    "%s `%s`: the host has %zu addresses or more, of which %zu are used; raise `addresses` in "
-                    "`resolve`",
-                    builder->input->server_name, like->address.text, count, most);
+        report_warn(
+            builder->report, node_where(node),
+            "%s `%s`: the host has %zu addresses or more, of which %zu are used; raise `addresses` in "
+            "`resolve`",
+            builder->input->server_name, like->address.text, count, most);
     add_all(upstream, like, parts, found, count, most);
 }

@@ -170,12 +170,12 @@ static char *directory_of(const char *file)
     return directory;
 }
 
-int config_load(const char *path, struct config **ret, struct report *report)
+static int load(const char *path, address_resolver *resolver, struct config **ret, struct report *report)
 {
     struct build_input input = {
         .listen_name = "`address`",
         .server_name = "`address`",
-        .resolver = address_look_up,
+        .resolver = resolver,
         .admin_default = geteuid() == 0 ? ADMIN_SOCKET : NULL, // only root can have it there
     };
     char *directory;
@@ -197,6 +197,24 @@ int config_load(const char *path, struct config **ret, struct report *report)
     free(file);
     free(text);
     return result;
+}
+
+int config_load(const char *path, struct config **ret, struct report *report)
+{
+    return load(path, address_look_up, ret, report);
+}
+
+// An address_resolver.
+static int look_up_never(const char *host, struct config_address *ret, size_t max, size_t *ret_count)
+{
+    (void)host, (void)ret, (void)max;
+    *ret_count = 0;
+    return 0;
+}
+
+int config_load_unresolved(const char *path, struct config **ret, struct report *report)
+{
+    return load(path, look_up_never, ret, report);
 }
 
 int config_quick(const char *listen, const char *to, const char *chain, const char *key, struct config **ret,

@@ -75,15 +75,14 @@ static json_t *server_json(const struct master *master, size_t upstream, size_t 
     const struct config_server *config = &master->config->upstreams[upstream].servers[server];
     struct servers_state *state = state_of(master, upstream, server);
 
-    return json_pack("{s:o, s:s, s:s, s:o, s:i, s:b, s:i, s:i, s:I, s:I, s:I}", "address",
-                     admin_text(address), "state", orders[atomic_load(&state->order)], "health",
-                     atomic_load(&state->is_out) ? "out" : "up", "since",
-                     time_json(atomic_load(&state->changed_ns)), "weight", (int)config->weight, "backup",
-                     config->is_backup, "max_connections", (int)config->max_connections, "connections",
-                     (int)live_of(master, upstream, server), "connects",
-                     (json_int_t)atomic_load(&state->connects_total), "failures",
-                     (json_int_t)atomic_load(&state->failures_total), "failures_in_a_row",
-                     (json_int_t)atomic_load(&state->failures));
+    return json_pack(
+        "{s:o, s:s, s:s, s:o, s:i, s:b, s:i, s:i, s:I, s:I, s:I}", "address", admin_text(address), "state",
+        orders[atomic_load(&state->order)], "health", atomic_load(&state->is_out) ? "out" : "up", "since",
+        time_json(atomic_load(&state->changed_ns)), "weight", (int)config->weight, "backup",
+        config->is_backup, "max_connections", (int)config->max_connections, "connections",
+        (int)live_of(master, upstream, server), "connects", (json_int_t)atomic_load(&state->connects_total),
+        "failures", (json_int_t)atomic_load(&state->failures_total), "failures_in_a_row",
+        (json_int_t)atomic_load(&state->failures));
 }
 
 // Appends it if there is something to tell of it. -1: no memory.
@@ -114,8 +113,9 @@ static json_t *names_json(const struct master *master, const struct config_upstr
         const struct config_name *name = &config->names[i];
         const char *problem = names_problem(master->names, name);
 
-        if (json_array_append_new(list, json_pack("{s:o, s:i, s:s?}", "name", admin_text(name->text), "addresses",
-                                                  (int)names_count(master->names, name), "problem", problem)) < 0) {
+        if (json_array_append_new(list,
+                                  json_pack("{s:o, s:i, s:s?}", "name", admin_text(name->text), "addresses",
+                                            (int)names_count(master->names, name), "problem", problem)) < 0) {
             json_decref(list);
             return NULL;
         }
@@ -289,12 +289,10 @@ static void set_order(const struct master *master, struct admin_client *client, 
     enum servers_presence presence;
     const char *address =
         found.name ? found.name->text : text_of(master, found.upstream, found.server, text, &presence);
-    unsigned live =
-        found.name ? live_of_name(master, &found) : live_of(master, found.upstream, found.server);
+    unsigned live = found.name ? live_of_name(master, &found) : live_of(master, found.upstream, found.server);
     bool has_changed =
-        found.name
-            ? names_set_order(master->names, found.name, order)
-            : servers_set_order(state_of(master, found.upstream, found.server), order, clock_now_ns());
+        found.name ? names_set_order(master->names, found.name, order)
+                   : servers_set_order(state_of(master, found.upstream, found.server), order, clock_now_ns());
 
     if (has_changed)
         log_info("server state set", log_text("upstream", upstream->name), log_text("server", address),

@@ -40,7 +40,8 @@ _Noreturn void lookup_child(void)
     }
     result = address_look_up(question.url, found, LOOKUP_MAX, &count);
     if (result != 0)
-        fetch_say(FETCH_REFUSED, NULL, 0, result == EAI_SYSTEM ? log_error_text(errno) : gai_strerror(result));
+        fetch_say(FETCH_REFUSED, NULL, 0,
+                  result == EAI_SYSTEM ? log_error_text(errno) : gai_strerror(result));
     for (size_t i = 0; i < count; i++)
         put(&found[i], &answer[i]);
     fetch_say(FETCH_ANSWERED, answer, count * sizeof(answer[0]), NULL);

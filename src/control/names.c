@@ -244,10 +244,8 @@ static void add(struct master *master, size_t upstream, const struct config_name
     struct name *name = &names->each[names->count];
     uint64_t interval_ns = master->config->upstreams[upstream].resolve.interval_ns;
 
-    *name = (struct name){.names = names,
-                          .upstream = upstream,
-                          .config = &master->config->upstreams[upstream],
-                          .which = which};
+    *name = (struct name){
+        .names = names, .upstream = upstream, .config = &master->config->upstreams[upstream], .which = which};
     names->count++;
     fetch_init(&name->fetch, master->loop);
     loop_timer_init(&name->timer, on_timer, name);

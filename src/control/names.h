@@ -37,15 +37,14 @@ const char *names_problem(const struct names *names, const struct config_name *n
 struct names_outcome {
     size_t added;
     size_t removed;
-    size_t here;     // afterwards
-    size_t left_out; // addresses that there is no room for
+    size_t here;      // afterwards
+    size_t left_out;  // addresses that there is no room for
     char *added_text; // "192.0.2.1:80, 192.0.2.2:80"
     char *removed_text;
 };
 
 // The name has these addresses now (ports not set; count 1 or more). An address that another server of the upstream has is left to that one.
 void names_apply(struct servers *servers, const struct config *config, size_t upstream,
-                 const struct config_name *name, enum servers_order order,
-                 const struct config_address *found, size_t count, uint64_t now_ns,
-                 struct names_outcome *ret);
+                 const struct config_name *name, enum servers_order order, const struct config_address *found,
+                 size_t count, uint64_t now_ns, struct names_outcome *ret);
 void names_outcome_finish(struct names_outcome *outcome);

@@ -161,8 +161,8 @@ static void add(struct applying *applying, const struct config_address *address)
 // ---- all ----
 
 void names_apply(struct servers *servers, const struct config *config, size_t upstream,
-                 const struct config_name *name, enum servers_order order,
-                 const struct config_address *found, size_t count, uint64_t now_ns, struct names_outcome *ret)
+                 const struct config_name *name, enum servers_order order, const struct config_address *found,
+                 size_t count, uint64_t now_ns, struct names_outcome *ret)
 {
     struct applying applying = {.servers = servers,
                                 .config = &config->upstreams[upstream],

@@ -252,7 +252,7 @@ static enum reload_config compare_config(struct master *master, const struct tel
     if (is_same)
         return RELOAD_CONFIG_SAME;
     report_init(&report, control->file);
-    error = config_load(control->file, &config, &report);
+    error = config_load_unresolved(control->file, &config, &report);
     for (size_t i = 0; i < report.count; i++) {
         if (report.lines[i].is_warning)
             continue;

@@ -21,7 +21,8 @@
 
 #define PROGRAM "/proc/self/exe"
 #define GRACE_NS                                                                                             \
-    (2 * CLOCK_NS_PER_S) // beyond the child's own timeout, if it has one: it has to start, and its reason is the better one
+    (2 *                                                                                                     \
+     CLOCK_NS_PER_S) // beyond the child's own timeout, if it has one: it has to start, and its reason is the better one
 #define CAPACITY     (sizeof(struct fetch_answer_header) + FETCH_ANSWER_SIZE_MAX)
 #define VARIABLE_MAX 16
 
@@ -89,7 +90,8 @@ static _Noreturn void complain(const char *what, int error)
     _exit(0);
 }
 
-static _Noreturn void become_child(int socket, const char *command, const struct account *account, pid_t parent)
+static _Noreturn void become_child(int socket, const char *command, const struct account *account,
+                                   pid_t parent)
 {
     char name[] = "ringbolt";
     char *arguments[] = {name, (char *)(uintptr_t)command, NULL};
@@ -244,7 +246,8 @@ int fetch_start(struct fetch *fetch, const struct account *account, const struct
         goto failed;
     }
     close(sockets[1]);
-    loop_timer_set(fetch->loop, &fetch->deadline, clock_now_ns() + question->timeout_ns + (question->command ? 0 : GRACE_NS));
+    loop_timer_set(fetch->loop, &fetch->deadline,
+                   clock_now_ns() + question->timeout_ns + (question->command ? 0 : GRACE_NS));
     return 0;
 failed:
     close(sockets[0]);

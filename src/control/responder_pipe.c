@@ -72,5 +72,6 @@ _Noreturn void fetch_say(enum fetch_result result, const void *bytes, size_t siz
     };
 
     // Not exit(): a sanitizer's last look at memory needs files that are locked now.
-    _exit(write_whole(&header, sizeof(header)) < 0 || write_whole(is_answered ? bytes : why, header.size) < 0);
+    _exit(write_whole(&header, sizeof(header)) < 0 ||
+          write_whole(is_answered ? bytes : why, header.size) < 0);
 }

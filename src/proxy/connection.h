@@ -127,7 +127,7 @@ struct connection {
     uint64_t *tried;         // a bit for each server of the upstream; NULL: none yet
     struct list wait_node;   // on proxy->queues, while every server is full
     uint32_t server_index;   // of `dialling` in its upstream
-    const struct config_server *dialling; // held (upstream_hold()) until the connection goes
+    const struct config_server *dialling;  // held (upstream_hold()) until the connection goes
     const struct config_server *connected; // the same, or NULL
 };
 

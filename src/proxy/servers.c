@@ -26,7 +26,8 @@ struct site {
 };
 
 _Static_assert(sizeof(struct site) == LINE, "a site has its line for itself");
-_Static_assert(sizeof(struct sockaddr_in6) <= SITE_WORDS * sizeof(uint64_t), "a site has room for an address");
+_Static_assert(sizeof(struct sockaddr_in6) <= SITE_WORDS * sizeof(uint64_t),
+               "a site has room for an address");
 
 struct servers {
     unsigned workers;
@@ -35,8 +36,8 @@ struct servers {
     size_t row;     // places in a worker's row: servers, then queues, then what fills the line
     size_t *firsts; // by upstream: its first server's number
     struct servers_state *states;
-    struct site *sites;         // by server
-    _Atomic uint32_t *changes;  // of sites, by upstream
+    struct site *sites;        // by server
+    _Atomic uint32_t *changes; // of sites, by upstream
     _Atomic uint32_t *places; // a row for each worker
     void *memory;
     size_t size;

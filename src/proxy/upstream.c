@@ -179,7 +179,8 @@ static bool upstream_init(struct upstream *upstream, const struct config_upstrea
             upstream->identities[i] = balance_hash(name, strlen(name));
         // Of servers that are owed the same the first is taken: with a little more for another one each worker begins elsewhere.
         upstream->turns[i] = i == worker % config->server_count;
-        working += config->servers[i].weight > 0 && !config->servers[i].name; // those that have one are counted by refresh()
+        working += config->servers[i].weight > 0 &&
+                   !config->servers[i].name; // those that have one are counted by refresh()
     }
     upstream->may_go_out = working > 1;
     return true;
@@ -251,7 +252,8 @@ static bool is_candidate(const struct upstreams *upstreams, const struct upstrea
     const struct config_server *config = &upstreams->each[wish->upstream].config->servers[server];
     const struct servers_state *state = state_of(upstreams, wish->upstream, server);
 
-    return is_here(&upstreams->each[wish->upstream], server) && config->weight > 0 && config->is_backup == level.is_backup && !was_tried(wish, server) &&
+    return is_here(&upstreams->each[wish->upstream], server) && config->weight > 0 &&
+           config->is_backup == level.is_backup && !was_tried(wish, server) &&
            atomic_load(&state->order) == SERVERS_READY &&
            (level.is_desperate || servers_is_fit(state, wish->now_ns));
 }

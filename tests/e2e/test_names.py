@@ -258,6 +258,11 @@ def test_reload_looks_up(world):
     world.proxy.send_signal(signal.SIGHUP)
     world.said("a server's name has other addresses", since)
     assert world.visit(4) == [4, 0]
+    # A file that was changed is looked at without waiting for the DNS.
+    with open(world.proxy.config_path, "a", encoding="utf-8") as f:
+        f.write(" ")
+    world.dns.records[NAME] = dns.SILENT
+    assert world.proxy.admin_json("reload")["config"] == "changed"
     world.proxy.stop()
 
 

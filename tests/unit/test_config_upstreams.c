@@ -37,7 +37,8 @@ static void test_defaults(void **state)
 
 static void test_resolve(void **state)
 {
-    struct config *config = load(RESOLVE("two.example:2", "interval: 100ms, timeout: 1ms, addresses: 3, required: on"));
+    struct config *config =
+        load(RESOLVE("two.example:2", "interval: 100ms, timeout: 1ms, addresses: 3, required: on"));
     const struct config_upstream *upstream = &config->upstreams[0];
 
     assert_int_equal(upstream->resolve.interval_ns, SECOND_NS / 10);
@@ -65,8 +66,9 @@ static void test_resolve(void **state)
 // An address that stands in the file too is the file's, wherever that says so.
 static void test_name_and_address(void **state)
 {
-    struct config *config = load(WEB "upstreams: [{name: app, servers: [{address: 'two.example:2'}, {address: "
-                                     "'192.0.2.1:2', weight: 7}]}]\n");
+    struct config *config =
+        load(WEB "upstreams: [{name: app, servers: [{address: 'two.example:2'}, {address: "
+                 "'192.0.2.1:2', weight: 7}]}]\n");
     const struct config_upstream *upstream = &config->upstreams[0];
 
     assert_int_equal(upstream->server_count, 17);
@@ -160,7 +162,8 @@ static const struct bad bad_values[] = {
      "c:3:18: `timeout`: 0s is too short; write at least `1ms`\n"},
     {"resolve too often", RESOLVE("two.example:2", "interval: 99ms"),
      "c:3:22: `interval`: 99ms is too short; write at least `100ms`\n"},
-    {"resolve in words", RESOLVE("two.example:2", "interval: never"), "c:3:22: `interval` cannot be `never`; " TIME},
+    {"resolve in words", RESOLVE("two.example:2", "interval: never"),
+     "c:3:22: `interval` cannot be `never`; " TIME},
     {"resolve without time", RESOLVE("two.example:2", "timeout: 0s"),
      "c:3:21: `timeout`: 0s is too short; write at least `1ms`\n"},
     {"resolve for none", RESOLVE("two.example:2", "addresses: 0"),

@@ -22,9 +22,9 @@
 #include "src/control/names.h"
 #include "src/proxy/upstream.h"
 
-#define ROOM    4 // of the name
-#define SERVERS (1 + ROOM)
-#define PORT    80
+#define ROOM         4 // of the name
+#define SERVERS      (1 + ROOM)
+#define PORT         80
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 // Server 0 stands in the file, at 192.0.2.100; the others are of the name.
@@ -160,7 +160,8 @@ static const char *shares(void)
     for (unsigned i = 0; i < COUNT(got); i++) {
         assert_true(got[i] == 0 || got[i] >= 3);
         if (got[i] > 0)
-            length += (size_t)snprintf(text + length, sizeof(text) - length, "%s%u", length > 0 ? " " : "", i);
+            length +=
+                (size_t)snprintf(text + length, sizeof(text) - length, "%s%u", length > 0 ? " " : "", i);
     }
     return text;
 }
