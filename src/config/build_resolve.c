@@ -10,12 +10,12 @@
 
 #define ADDRESSES_DEFAULT 16
 
+static const struct time_range any_time = {"0s", "365d"};
 static const struct time_range some_time = {"1ms", "365d"};
 
 // 0, or what the master can keep up with: each lookup is a process of its own.
 static void build_interval(struct builder *builder, const char *text, const struct node *node, uint64_t *ret)
 {
-    static const struct time_range any_time = {"0s", "365d"};
     static const struct time_range often = {"100ms", "365d"};
     uint64_t interval = *ret;
 
@@ -32,6 +32,9 @@ void build_resolve(struct builder *builder, const struct raw_resolve *raw, const
     upstream->resolve.timeout_ns = 5 * CLOCK_NS_PER_S;
     build_interval(builder, raw->interval, node, &upstream->resolve.interval_ns);
     builder_time(builder, node, "timeout", raw->timeout, some_time, &upstream->resolve.timeout_ns);
+    upstream->resolve.attempt_delay_ns = 250 * CLOCK_NS_PER_MS;
+    builder_time(builder, node, "attempt_delay", raw->attempt_delay, any_time,
+                 &upstream->resolve.attempt_delay_ns);
     upstream->resolve.addresses = raw->addresses == NULL ? 0 : ADDRESSES_DEFAULT;
     builder_number(builder, node, "addresses", raw->addresses,
                    (struct number_range){1, ADDRESS_EACH_MAX, NULL}, &upstream->resolve.addresses);

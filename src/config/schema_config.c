@@ -244,6 +244,7 @@ static const cyaml_schema_field_t queue_fields[] = {
 static const cyaml_schema_field_t resolve_fields[] = {
     TEXT_FIELD("interval", OPTIONAL, struct raw_resolve, interval),
     TEXT_FIELD("timeout", OPTIONAL, struct raw_resolve, timeout),
+    TEXT_FIELD("attempt_delay", OPTIONAL, struct raw_resolve, attempt_delay),
     TEXT_FIELD("addresses", OPTIONAL, struct raw_resolve, addresses),
     ENUM_FIELD("required", OPTIONAL, struct raw_resolve, required, switch_words),
     CYAML_FIELD_END,

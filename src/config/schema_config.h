@@ -144,6 +144,7 @@ struct raw_queue {
 struct raw_resolve {
     char *interval;
     char *timeout;
+    char *attempt_delay;
     char *addresses;
     int *required;
 };

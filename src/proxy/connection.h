@@ -126,6 +126,8 @@ struct connection {
     bool has_place;          // it counts as one of `dialling`'s connections; in later states too
     uint64_t *tried;         // a bit for each server of the upstream; NULL: none yet
     struct list wait_node;   // on proxy->queues, while every server is full
+    bool may_race;           // the timer is set to when another server is tried beside it
+    struct rival *rival;     // that (race.c); in later states only until it has been cancelled; NULL: none
     uint32_t server_index;   // of `dialling` in its upstream
     const struct config_server *dialling;  // held (upstream_hold()) until the connection goes
     const struct config_server *connected; // the same, or NULL

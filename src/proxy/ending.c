@@ -256,12 +256,12 @@ static void cancel_all(struct connection *connection)
     ring_cancel(ring, &connection->client.transmit_op);
     ring_cancel(ring, &connection->server.receive_op);
     ring_cancel(ring, &connection->server.transmit_op);
+    dial_stop(connection);
     timer_set(&connection->proxy->wheel, &connection->timer, until(connection, CANCEL_AGAIN_NS));
 }
 
 void ending_die(struct connection *connection)
 {
-    dial_stop(connection);
     flow_stop(&connection->up);
     flow_stop(&connection->down);
     cancel_all(connection);
@@ -270,7 +270,8 @@ void ending_die(struct connection *connection)
 static bool is_quiet(const struct connection *connection)
 {
     return !connection->client.receive_op.in_flight && !connection->client.transmit_op.in_flight &&
-           !connection->server.receive_op.in_flight && !connection->server.transmit_op.in_flight;
+           !connection->server.receive_op.in_flight && !connection->server.transmit_op.in_flight &&
+           !connection->rival;
 }
 
 // After this nothing refers to the connection: its four operations are not in flight and their completions were run (the ring

@@ -23,7 +23,8 @@ struct held {
 // What is known of a server of a name.
 struct seen {
     uint32_t version;
-    struct held *held; // NULL: it isn't there
+    struct held *held;      // NULL: it isn't there
+    uint64_t slow_until_ns; // others are preferred until then
 };
 
 struct upstream {
@@ -79,6 +80,7 @@ static void forget(struct seen *seen)
     if (seen->held)
         upstream_drop(&seen->held->server);
     seen->held = NULL;
+    seen->slow_until_ns = 0;
 }
 
 // The address that a server of a name has now. False: no memory.
@@ -147,6 +149,34 @@ bool upstream_is_still(const struct upstreams *upstreams, size_t upstream, size_
     const struct seen *seen = upstreams->each[upstream].seen;
 
     return !held->name || (seen[server].held && &seen[server].held->server == held);
+}
+
+static int family_of(const struct upstream *upstream, size_t server)
+{
+    return upstream->seen[server].held->server.address.socket.ss_family;
+}
+
+bool upstream_has_other_family(const struct upstreams *upstreams, size_t upstream,
+                               const struct config_server *held)
+{
+    const struct upstream *which = &upstreams->each[upstream];
+
+    for (size_t i = 0; held->name && i < held->name->count; i++) {
+        size_t server = held->name->first + i;
+
+        if (is_here(which, server) && family_of(which, server) != held->address.socket.ss_family)
+            return true;
+    }
+    return false;
+}
+
+void upstream_overtaken(struct upstreams *upstreams, size_t upstream, size_t server,
+                        const struct config_server *held, uint64_t now_ns)
+{
+    const struct upstream *which = &upstreams->each[upstream];
+
+    if (upstream_is_still(upstreams, upstream, server, held))
+        which->seen[server].slow_until_ns = now_ns + which->config->health.fail_timeout_ns;
 }
 
 size_t upstream_count(const struct upstreams *upstreams, size_t upstream)
@@ -239,6 +269,7 @@ static bool was_tried(const struct upstream_wish *wish, size_t server)
 struct level {
     bool is_backup;
     bool is_desperate; // health is not asked
+    bool takes_slow;   // those too that were overtaken
 };
 
 static struct servers_state *state_of(const struct upstreams *upstreams, size_t upstream, size_t server)
@@ -252,7 +283,13 @@ static bool is_candidate(const struct upstreams *upstreams, const struct upstrea
     const struct config_server *config = &upstreams->each[wish->upstream].config->servers[server];
     const struct servers_state *state = state_of(upstreams, wish->upstream, server);
 
-    return is_here(&upstreams->each[wish->upstream], server) && config->weight > 0 &&
+    const struct upstream *upstream = &upstreams->each[wish->upstream];
+
+    if (!is_here(upstream, server) ||
+        (wish->name && (config->name != wish->name || family_of(upstream, server) != wish->family)) ||
+        (config->name && !level.takes_slow && upstream->seen[server].slow_until_ns > wish->now_ns))
+        return false;
+    return config->weight > 0 &&
            config->is_backup == level.is_backup && !was_tried(wish, server) &&
            atomic_load(&state->order) == SERVERS_READY &&
            (level.is_desperate || servers_is_fit(state, wish->now_ns));
@@ -339,14 +376,17 @@ static bool claim(struct upstreams *upstreams, const struct upstream_wish *wish,
 enum upstream_answer upstream_choose(struct upstreams *upstreams, const struct upstream_wish *wish,
                                      size_t *ret_server)
 {
-    static const struct level levels[] = {{false, false}, {true, false}, {false, true}, {true, true}};
+    static const struct level levels[] = {
+        {false, false, false}, {false, false, true}, {true, false, false},
+        {true, false, true},   {false, true, true},  {true, true, true},
+    };
     bool is_full = false;
 
     for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
         size_t count;
 
         // Who is well and full is waited for; who is out is no help.
-        if (is_full && levels[i].is_desperate)
+        if (levels[i].is_desperate && (is_full || wish->name))
             break;
         refresh(upstreams, wish->upstream);
         count = gather(upstreams, wish, levels[i], &is_full);

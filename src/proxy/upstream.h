@@ -18,6 +18,8 @@ struct upstream_wish {
     const char *
         client; // the client's address as text, with its port: source_hash goes by what is before the last colon
     const uint64_t *tried; // a bit for each server of the upstream that was tried already; NULL: none
+    const struct config_name *name; // NULL: any server. Else only those of this name with an address of `family`, and none that is out
+    int family;
     uint64_t now_ns;
 };
 
@@ -43,6 +45,12 @@ void upstream_drop(const struct config_server *server); // NULL is accepted
 // Whether the server is still at this address.
 bool upstream_is_still(const struct upstreams *upstreams, size_t upstream, size_t server,
                        const struct config_server *held);
+// Whether its name has an address of the other family.
+bool upstream_has_other_family(const struct upstreams *upstreams, size_t upstream,
+                               const struct config_server *held);
+// Another server of its name has taken a connection that was sent there before: for health.fail_timeout this worker prefers others.
+void upstream_overtaken(struct upstreams *upstreams, size_t upstream, size_t server,
+                        const struct config_server *held, uint64_t now_ns);
 size_t upstream_count(const struct upstreams *upstreams, size_t upstream); // servers that are there
 
 // What became of connecting; says it when that changed the server's health. error: -errno.

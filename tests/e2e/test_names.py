@@ -197,6 +197,108 @@ def test_same_as_another(world):
     world.proxy.stop()
 
 
+# ---- both families, one of them out of reach
+
+class Hole:
+    """A server whose accept queue is full: who connects hears nothing."""
+
+    def __init__(self, network, address):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+        def make():
+            self.listener = socket.socket(family)
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.listener.bind((address, PORT))
+            self.listener.listen(0)
+            self.clients = []
+            for _ in range(3):
+                self.clients.append(socket.socket(family))
+                self.clients[-1].setblocking(False)
+                self.clients[-1].connect_ex((address, PORT))
+
+        network.call(make)
+
+    def close(self):
+        for sock in (*self.clients, self.listener):
+            sock.close()
+
+
+SHORT = {"max_fails": 3, "fail_timeout": "100ms"}
+PATIENT = {"timeouts": {"connect": "10m"}}
+
+
+@pytest.mark.parametrize("dead,alive", [("::1", host(1)), (host(1), "::1")], ids=["v6", "v4"])
+def test_other_family_is_tried(world, dead, alive):
+    """Nobody waits for the address that does not answer, which has not failed for that, and nothing is left of the attempt."""
+    hole = Hole(world.network, dead)
+    server = world.actor(alive)
+    world.records(dead, alive)
+    world.start(resolve={"attempt_delay": "50ms"}, health=SHORT, config=PATIENT)
+    dead = f"[{dead}]" if ":" in dead else dead
+    since = world.proxy.mark()
+
+    def late():
+        """Connections that were sent to the dead one first."""
+        return [line for line in world.proxy.lines[since:] if line["message"] == "connection" and line["connect_ms"] >= 50]
+
+    def visit():
+        world.visit()
+        return len(late()) >= 3
+
+    ringbolt.wait_until(visit, "three have waited")
+    ringbolt.wait_until(lambda: world.table()[dead]["connections"] == 0, "the attempts are over")
+    table = world.table()[dead]
+    assert (table["health"], table["failures"], table["connects"]) == ("up", 0, 0)
+    assert all(line["server"].rpartition(":")[0] != dead for line in world.proxy.lines[since:] if line["message"] == "connection")
+    # When it answers it is tried again, and kept.
+    hole.close()
+    there = world.actor(dead.strip("[]"))
+    ringbolt.wait_until(lambda: world.visit() and there.accepted > 2, "it serves")
+    assert server.accepted
+    world.proxy.stop()
+
+
+def test_overtaken_is_left_alone(world):
+    """Who did not answer in time is not asked again for fail_timeout, by each worker."""
+    hole = Hole(world.network, "::1")
+    world.actor(host(1))
+    world.records("::1", host(1))
+    world.start(resolve={"attempt_delay": "50ms"}, health={"fail_timeout": "1h"}, config={**PATIENT, "log": {"format": "json", "level": "debug"}})
+    world.visit(20)
+    assert sum(line["message"] == "server overtaken" for line in world.proxy.lines) <= 2
+    world.proxy.stop()
+    hole.close()
+
+
+def test_both_families_fail(world):
+    """One says nothing, the other refuses, in either order: the client hears of it, and no place is lost."""
+    hole = Hole(world.network, "::1")
+    world.records("::1", host(1))
+    world.start(resolve={"attempt_delay": "50ms"}, config={"timeouts": {"connect": "300ms"}})
+    for _ in range(4):
+        since = world.proxy.mark()
+        with pytest.raises((OSError, AssertionError)):
+            world.visit()
+        assert world.proxy.connection(since)["end"] == "server_unreachable"
+    assert all(server["connections"] == 0 for server in world.table().values())
+    world.proxy.stop()
+    hole.close()
+
+
+def test_leaves_while_both_are_tried(world):
+    """The proxy is stopped, with nobody answering at either address."""
+    holes = [Hole(world.network, "::1"), Hole(world.network, host(1))]
+    world.records("::1", host(1))
+    world.start(resolve={"attempt_delay": "50ms"}, config=PATIENT)
+    clients = [world.connect() for _ in range(3)]
+    ringbolt.wait_until(lambda: [server["connections"] for server in world.table().values()] == [3, 3], "both are tried")
+    world.proxy.stop()
+    for client in clients:
+        client.close()
+    for hole in holes:
+        hole.close()
+
+
 # ---- lookups that fail
 
 @pytest.mark.parametrize("trouble", [dns.SERVFAIL, dns.NXDOMAIN, dns.SILENT, []], ids=["servfail", "nxdomain", "silent", "empty"])

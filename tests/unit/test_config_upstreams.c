@@ -28,6 +28,7 @@ static void test_defaults(void **state)
     assert_int_equal(upstream->resolve.interval_ns, 10 * SECOND_NS);
     assert_int_equal(upstream->resolve.timeout_ns, 5 * SECOND_NS);
     assert_false(upstream->resolve.is_optional);
+    assert_int_equal(upstream->resolve.attempt_delay_ns, SECOND_NS / 4);
     assert_int_equal(upstream->name_count, 0);
     config_destroy(config);
 }
@@ -38,11 +39,12 @@ static void test_defaults(void **state)
 static void test_resolve(void **state)
 {
     struct config *config =
-        load(RESOLVE("two.example:2", "interval: 100ms, timeout: 1ms, addresses: 3, required: on"));
+        load(RESOLVE("two.example:2", "interval: 100ms, timeout: 1ms, attempt_delay: 0s, addresses: 3, required: on"));
     const struct config_upstream *upstream = &config->upstreams[0];
 
     assert_int_equal(upstream->resolve.interval_ns, SECOND_NS / 10);
     assert_int_equal(upstream->resolve.timeout_ns, SECOND_NS / 1000);
+    assert_int_equal(upstream->resolve.attempt_delay_ns, 0);
     assert_int_equal(upstream->server_count, 3);
     config_destroy(config);
     config = load(RESOLVE("two.example:2", "interval: 0s"));
@@ -166,6 +168,8 @@ static const struct bad bad_values[] = {
      "c:3:22: `interval` cannot be `never`; " TIME},
     {"resolve without time", RESOLVE("two.example:2", "timeout: 0s"),
      "c:3:21: `timeout`: 0s is too short; write at least `1ms`\n"},
+    {"resolve with a strange delay", RESOLVE("two.example:2", "attempt_delay: -1"),
+     "c:3:27: `attempt_delay` cannot be `-1`; " TIME},
     {"resolve for none", RESOLVE("two.example:2", "addresses: 0"),
      "c:3:23: `addresses` cannot be `0`; write a number from 1 to 64\n"},
     {"resolve for too many", RESOLVE("two.example:2", "addresses: 65"),

@@ -336,6 +336,87 @@ static void test_source_hash(void **state)
     assert_true(moved > 20);
 }
 
+// ---- two families ----
+
+// Server 2 of the name at an address of IPv6, 1 and 3 at those of IPv4.
+static void use_both_families(void)
+{
+    struct config_address address = {.length = sizeof(struct sockaddr_in6)};
+    struct sockaddr_in6 *socket = (struct sockaddr_in6 *)&address.socket;
+
+    (void)apply("1 2 3", SERVERS_READY);
+    socket->sin6_family = AF_INET6;
+    socket->sin6_addr = in6addr_loopback;
+    socket->sin6_port = htons(PORT);
+    servers_set_site(table, 0, 2, SERVERS_HERE, &address);
+}
+
+static enum upstream_answer choose_family(int family, const uint64_t *tried, size_t *ret)
+{
+    struct upstream_wish wish = {
+        .client = "10.0.0.1:1", .tried = tried, .name = &name, .family = family, .now_ns = now_ns};
+
+    return upstream_choose(worker, &wish, ret);
+}
+
+static void test_families(void **state)
+{
+    const struct config_server *held;
+    uint64_t tried = 0;
+    size_t server;
+
+    (void)state;
+    server_configs[0].weight = 1;
+    use_both_families();
+    assert_int_equal(choose_family(AF_INET6, NULL, &server), UPSTREAM_CHOSEN);
+    assert_int_equal(server, 2);
+    held = upstream_hold(worker, 0, 2);
+    assert_string_equal(held->address.text, "[::1]:80");
+    assert_true(upstream_has_other_family(worker, 0, held));
+    upstream_drop(held);
+    for (unsigned i = 0; i < 2; i++) { // never server 0, which is of no name
+        assert_int_equal(choose_family(AF_INET, &tried, &server), UPSTREAM_CHOSEN);
+        assert_true(server == 1 || server == 3);
+        tried |= UINT64_C(1) << server;
+    }
+    assert_int_equal(choose_family(AF_INET, &tried, &server), UPSTREAM_NONE);
+    // One that is out is not tried beside another.
+    for (unsigned i = 0; i < 3; i++)
+        upstream_failed(worker, 0, 2, -ECONNREFUSED, now_ns);
+    assert_int_equal(choose_family(AF_INET6, NULL, &server), UPSTREAM_NONE);
+    servers_set_site(table, 0, 2, SERVERS_GONE, NULL);
+    assert_int_equal(choose_family(AF_INET6, NULL, &server), UPSTREAM_NONE);
+    held = upstream_hold(worker, 0, 1);
+    assert_false(upstream_has_other_family(worker, 0, held));
+    upstream_drop(held);
+}
+
+// Who was overtaken is passed over for fail_timeout, unless there is nobody else.
+static void test_overtaken(void **state)
+{
+    const struct config_server *held;
+
+    (void)state;
+    (void)apply("1 2", SERVERS_READY);
+    assert_string_equal(shares(), "1 2");
+    held = upstream_hold(worker, 0, 1);
+    upstream_overtaken(worker, 0, 1, held, now_ns);
+    assert_string_equal(shares(), "2");
+    assert_int_equal(atomic_load(&state_of(1)->failures_total), 0);
+    (void)servers_set_order(state_of(2), SERVERS_DRAIN, now_ns);
+    assert_string_equal(shares(), "1");
+    (void)servers_set_order(state_of(2), SERVERS_READY, now_ns);
+    now_ns += 10 * CLOCK_NS_PER_S;
+    assert_string_equal(shares(), "1 2");
+    // It is the address that was, not its place.
+    (void)apply("2", SERVERS_READY);
+    (void)apply("2 3 4 5", SERVERS_READY);
+    assert_string_equal(shares(), "2 3 4 5");
+    upstream_overtaken(worker, 0, 1, held, now_ns);
+    assert_string_equal(shares(), "2 3 4 5");
+    upstream_drop(held);
+}
+
 // ---- at the same time ----
 
 // The last place of a server that is being given to another address: whoever has it knows whose it is.
@@ -448,6 +529,8 @@ int main(void)
         test_of(test_orders),
         test_of(test_slow_start),
         test_of(test_source_hash),
+        test_of(test_families),
+        test_of(test_overtaken),
         test_of(test_changed_while_chosen),
         test_of(test_never_torn),
         test_of(test_hostile_answers),
