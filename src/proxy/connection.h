@@ -45,6 +45,7 @@ enum connection_end {
     END_SERVER_UNREACHABLE,
     END_SERVERS_FULL,
     END_QUEUE_TIMEOUT,
+    END_CLIENT_LEFT, // while it waited in a queue
     END_PROXY_HEADER,
     END_CLIENT_LIMIT, // known only when a PROXY header has named the client
     END_HANDSHAKE_FAILED,
@@ -131,12 +132,19 @@ struct connection {
     uint32_t server_index;   // of `dialling` in its upstream
     const struct config_server *dialling;  // held (upstream_hold()) until the connection goes
     const struct config_server *connected; // the same, or NULL
+    struct ring_op watch_op; // whether the client leaves meanwhile; may be in flight a little longer
 };
 
 // ---- what the rooms of the proxy share (proxy.c) ----
 
 // Limits at which clients wait in the kernel's queue.
-enum listener_limit { LISTENER_CONNECTIONS_ALL, LISTENER_CONNECTIONS, LISTENER_RATE, LISTENER_LIMIT_COUNT };
+enum listener_limit {
+    LISTENER_CONNECTIONS_ALL,
+    LISTENER_CONNECTIONS,
+    LISTENER_RATE,
+    LISTENER_DESCRIPTORS,
+    LISTENER_LIMIT_COUNT
+};
 
 struct listener {
     struct proxy *proxy;
@@ -192,6 +200,7 @@ struct proxy {
     bool is_stopping;
     struct timer refused_timer; // set: refusals of clients are only counted until then
     uint64_t refused_count;     // since that was last said
+    struct timer news_timer;    // set: more is to be said of servers' health than was said
     struct log_limit log_limit;
 };
 
@@ -291,6 +300,10 @@ void dial_stop(struct connection *connection);    // it waits for no server any 
 void dial_release(struct connection *connection); // its socket to the server is closed; harmless at any time
 void dial_forget(struct connection *connection);  // the server that it went to; nothing asks for it any more
 void dial_run_queues(struct proxy *proxy);        // those that wait go on if there is room
+
+// ---- waiting.c: DIAL, in a queue ----
+void waiting_start(struct connection *connection);
+void waiting_stop(struct connection *connection); // harmless at any time
 
 // ---- shake.c: SHAKE ----
 bool shake_is_wanted(const struct connection *connection);

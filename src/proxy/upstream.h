@@ -53,6 +53,9 @@ void upstream_overtaken(struct upstreams *upstreams, size_t upstream, size_t ser
                         const struct config_server *held, uint64_t now_ns);
 size_t upstream_count(const struct upstreams *upstreams, size_t upstream); // servers that are there
 
-// What became of connecting; says it when that changed the server's health. error: -errno.
+// What became of connecting; says it when that changed the server's health, if not so many changed just now. error: -errno.
 void upstream_failed(struct upstreams *upstreams, size_t upstream, size_t server, int error, uint64_t now_ns);
 void upstream_succeeded(struct upstreams *upstreams, size_t upstream, size_t server, uint64_t now_ns);
+// When upstreams_say_rest() has something to say of servers whose change was not said; 0: all were.
+uint64_t upstreams_due_ns(const struct upstreams *upstreams);
+void upstreams_say_rest(struct upstreams *upstreams, uint64_t now_ns);
