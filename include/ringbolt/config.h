@@ -259,7 +259,8 @@ struct config_upstream {
         uint64_t
             interval_ns; // from one lookup of a name to the next; 0, or at least 100 ms; default 10 s. 0: only when told to reload
         uint64_t timeout_ns; // for a lookup; default 5 s
-        uint64_t attempt_delay_ns; // until a name's other family is tried beside the one at hand; 0: never; default 250 ms
+        uint64_t
+            attempt_delay_ns; // until a name's other family is tried beside the one at hand; 0: never; default 250 ms
         unsigned
             addresses; // of one name that are used; 1 to 64. 0, the default: 16, or as many as were found at start
         bool is_optional; // default false; true: a name may have no address yet when Ringbolt starts

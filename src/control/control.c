@@ -252,8 +252,8 @@ int control_run(struct control *control)
     status = 1;
     // The sockets before the first secret is written down anywhere or a child is forked: another instance may serve here.
     if (open_signals(&master) < 0 || listening_open(&master.listening, master.config, &master.passed) < 0 ||
-        admin_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 || checks_start(&master) < 0 ||
-        names_start(&master) < 0)
+        admin_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 ||
+        checks_start(&master) < 0 || names_start(&master) < 0)
         goto out;
     status = start_and_serve(&master);
 out:

@@ -38,7 +38,6 @@ void dial_forget(struct connection *connection)
     connection->dialling = connection->connected = NULL;
 }
 
-
 void dial_give(struct connection *connection, size_t server)
 {
     struct proxy *proxy = connection->proxy;
@@ -172,8 +171,7 @@ static bool try_server(struct connection *connection)
     ring_connect(proxy->ring, &connection->server.receive_op, fd,
                  (const struct sockaddr *)&server->address.socket, server->address.length);
     timer_set(&proxy->wheel, &connection->timer,
-              proxy->now_ns +
-                  (connection->may_race ? delay_ns : proxy->setup.config->timeouts.connect_ns));
+              proxy->now_ns + (connection->may_race ? delay_ns : proxy->setup.config->timeouts.connect_ns));
     return true;
 }
 

@@ -291,8 +291,7 @@ static bool is_candidate(const struct upstreams *upstreams, const struct upstrea
         (wish->name && (config->name != wish->name || family_of(upstream, server) != wish->family)) ||
         (config->name && !level.takes_slow && upstream->seen[server].slow_until_ns > wish->now_ns))
         return false;
-    return config->weight > 0 &&
-           config->is_backup == level.is_backup && !was_tried(wish, server) &&
+    return config->weight > 0 && config->is_backup == level.is_backup && !was_tried(wish, server) &&
            atomic_load(&state->order) == SERVERS_READY &&
            (level.is_desperate || servers_is_fit(state, wish->now_ns));
 }

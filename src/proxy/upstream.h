@@ -18,7 +18,8 @@ struct upstream_wish {
     const char *
         client; // the client's address as text, with its port: source_hash goes by what is before the last colon
     const uint64_t *tried; // a bit for each server of the upstream that was tried already; NULL: none
-    const struct config_name *name; // NULL: any server. Else only those of this name with an address of `family`, and none that is out
+    const struct config_name *
+        name; // NULL: any server. Else only those of this name with an address of `family`, and none that is out
     int family;
     uint64_t now_ns;
 };

@@ -38,8 +38,8 @@ static void test_defaults(void **state)
 
 static void test_resolve(void **state)
 {
-    struct config *config =
-        load(RESOLVE("two.example:2", "interval: 100ms, timeout: 1ms, attempt_delay: 0s, addresses: 3, required: on"));
+    struct config *config = load(RESOLVE(
+        "two.example:2", "interval: 100ms, timeout: 1ms, attempt_delay: 0s, addresses: 3, required: on"));
     const struct config_upstream *upstream = &config->upstreams[0];
 
     assert_int_equal(upstream->resolve.interval_ns, SECOND_NS / 10);
