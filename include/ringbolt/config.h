@@ -175,8 +175,19 @@ struct config_listener {
     struct config_where where;
 };
 
+// A host name that servers are found by. Its addresses are servers each, and may change while Ringbolt runs.
+struct config_name {
+    char *text; // as it was written: "app.example:8080"
+    char *host; // to look up
+    uint16_t port;
+    size_t first; // its servers are servers[first] to servers[first + count - 1]
+    size_t count;
+};
+
 struct config_server {
-    struct config_address address; // a host name has become one server for each of its addresses
+    // Of a name the address that was found when the configuration was loaded; length 0 and text NULL: none, its server is to be found yet.
+    struct config_address address;
+    const struct config_name *name; // one of its upstream's; NULL: the address stands in the file, and stays
     char *
         host; // whom its certificate must be for, unless the upstream says: the name (lower case, no dot at its end) or the IP
               // address in `address`; NULL: a unix address
@@ -247,6 +258,18 @@ struct config_upstream {
         uint64_t timeout_ns; // default 5 s
     } queue;
     struct config_proxy_to proxy;
+    struct {
+        uint64_t
+            interval_ns; // from one lookup of a name to the next; 0, or at least 100 ms; default 10 s. 0: only when told to reload
+        uint64_t timeout_ns; // for a lookup; default 5 s
+        uint64_t
+            attempt_delay_ns; // until a name's other family is tried beside the one at hand; 0: never; default 250 ms
+        unsigned
+            addresses; // of one name that are used; 1 to 64. 0, the default: 16, or as many as were found at start
+        bool is_optional; // default false; true: a name may have no address yet when Ringbolt starts
+    } resolve;
+    struct config_name *names;
+    size_t name_count; // 0: no server has a host name
     struct config_server *servers;
     size_t server_count; // 1 or more, of which at least one has a weight
     struct config_tcp tcp;
@@ -351,6 +374,8 @@ void report_print(struct report *report, FILE *to);
 // On failure -EINVAL (or -errno when the file could not be read), *ret untouched, and report holds why.
 // Certificate and key files are not opened here: see tls.h (material_load), which adds to the same report.
 int config_load(const char *path, struct config **ret, struct report *report);
+// The same without looking up host names, which may take long: their servers have no addresses.
+int config_load_unresolved(const char *path, struct config **ret, struct report *report);
 
 // The same from memory; relative paths are taken from `directory` (absolute). For the fuzzer and the tests.
 int config_parse(const char *text, size_t length, const char *directory, struct config **ret,

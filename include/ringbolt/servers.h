@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "ringbolt/config.h"
 
@@ -32,6 +33,21 @@ struct servers_state {
     _Atomic uint64_t trial_until_ns; // a trial is under way, at most until then
     _Atomic uint64_t returned_ns;    // when it came back; 0: it was never away
     char padding[72];                // two cache lines each: nobody shares one
+};
+
+// Whether a server that was found by a name is there.
+enum servers_presence {
+    SERVERS_EMPTY, // there is none: room for an address that may be found
+    SERVERS_HERE,
+    SERVERS_GONE, // its name has lost the address: no new connections; those that live go on
+};
+
+// Where a server of a name is, at one moment.
+struct servers_site {
+    uint32_t version; // another one with each change
+    enum servers_presence presence;
+    struct sockaddr_storage address; // not SERVERS_EMPTY
+    socklen_t length;
 };
 
 struct servers;
@@ -78,6 +94,23 @@ bool servers_set_health(struct servers_state *state, bool is_out, uint64_t now_n
 // nothing.
 uint64_t servers_weight(const struct servers_state *state, const struct config_health *health, uint64_t whole,
                         uint64_t now_ns);
+
+// ---- sites: the addresses of servers that are found by names (config_server.name); no others are asked for ----
+
+// Whole, whoever writes at the same time.
+void servers_site(const struct servers *servers, size_t number, struct servers_site *ret);
+uint32_t servers_site_version(const struct servers *servers, size_t number);
+// Another number when a site of the upstream has changed.
+uint32_t servers_site_changes(const struct servers *servers, size_t upstream);
+// For the master alone. With SERVERS_GONE the address stays; with SERVERS_HERE and NULL likewise.
+//
+// Who takes a place and finds the site's version afterwards as it was before, has his place at that address: whoever gives the site to
+// another address has found no place taken after it was SERVERS_GONE.
+void servers_set_site(struct servers *servers, size_t upstream, size_t number, enum servers_presence presence,
+                      const struct config_address *address);
+// A server joins whose name has this address now: it is taken for well, and starts slowly. is_new: it is another one than was here
+// before. To be called before servers_set_site().
+void servers_join(struct servers_state *state, bool is_new, uint64_t now_ns);
 
 // ---- orders ----
 

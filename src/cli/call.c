@@ -87,7 +87,7 @@ static enum cli_status ask_by_file(const struct cli_options *options, json_t **r
     enum cli_status status = CLI_CONFIG;
 
     report_init(&report, options->file);
-    if (config_load(options->file, &config, &report) < 0) {
+    if (config_load_unresolved(options->file, &config, &report) < 0) {
         report_print(&report, stderr);
         fprintf(stderr,
                 "ringbolt: %s: a configuration that can't be read doesn't tell the socket; name it with "

@@ -90,8 +90,24 @@ static void print_listener(const struct config *config, const struct config_list
         print_route(config, listener, i);
 }
 
+// Of a name: its addresses, or itself where it has none yet. NULL: nothing.
+static const char *text_of(const struct config_upstream *upstream, size_t index)
+{
+    const struct config_server *server = &upstream->servers[index];
+    const struct config_name *name = server->name;
+
+    if (server->address.text != NULL || name == NULL || index > name->first)
+        return server->address.text;
+    for (size_t i = 0; i < name->count; i++) {
+        if (upstream->servers[name->first + i].address.text != NULL)
+            return NULL;
+    }
+    return name->text;
+}
+
 static void print_upstream(const struct config_upstream *upstream)
 {
+    bool is_first = true;
     static const char *const balances[] = {[CONFIG_ROUND_ROBIN] = "round_robin",
                                            [CONFIG_LEAST_CONNECTIONS] = "least_connections",
                                            [CONFIG_SOURCE_HASH] = "source_hash"};
@@ -99,8 +115,12 @@ static void print_upstream(const struct config_upstream *upstream)
     printf("  upstream %s:", upstream->name);
     for (size_t i = 0; i < upstream->server_count; i++) {
         const struct config_server *server = &upstream->servers[i];
+        const char *text = text_of(upstream, i);
 
-        printf("%s %s", i > 0 ? "," : "", server->address.text);
+        if (text == NULL)
+            continue;
+        printf("%s %s", is_first ? "" : ",", text);
+        is_first = false;
         if (server->weight != 1)
             printf(" weight %u", server->weight);
         if (server->is_backup)

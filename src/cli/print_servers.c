@@ -50,22 +50,32 @@ static char *connections_cell(const json_t *server)
     return table_cell("%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT, number(server, "connections"), most);
 }
 
+// "192.0.2.1:80 (app.example:80)"; the name is a file's, and fit for a terminal.
+static char *server_cell(const json_t *server)
+{
+    if (!json_is_string(json_object_get(server, "name")))
+        return table_cell("%s", table_text(server, "address"));
+    return table_cell("%s (%s)", table_text(server, "address"), table_text(server, "name"));
+}
+
 static struct row make_row(const json_t *upstream, const json_t *server)
 {
     bool is_backup = json_is_true(json_object_get(server, "backup"));
 
-    return (struct row){.cells = {
-                            [COLUMN_UPSTREAM] = table_cell("%s", table_text(upstream, "name")),
-                            [COLUMN_SERVER] = table_cell("%s", table_text(server, "address")),
-                            [COLUMN_STATE] = table_cell("%s", table_text(server, "state")),
-                            [COLUMN_HEALTH] = table_cell("%s", table_text(server, "health")),
-                            [COLUMN_SINCE] = since_cell(server),
-                            [COLUMN_WEIGHT] = table_cell("%" JSON_INTEGER_FORMAT "%s", number(server, "weight"),
-                                                   is_backup ? " backup" : ""),
-                            [COLUMN_CONNECTIONS] = connections_cell(server),
-                            [COLUMN_CONNECTS] = table_cell("%" JSON_INTEGER_FORMAT, number(server, "connects")),
-                            [COLUMN_FAILURES] = table_cell("%" JSON_INTEGER_FORMAT, number(server, "failures")),
-                        }};
+    return (struct row){
+        .cells = {
+            [COLUMN_UPSTREAM] = table_cell("%s", table_text(upstream, "name")),
+            [COLUMN_SERVER] = server_cell(server),
+            [COLUMN_STATE] = table_cell(
+                "%s", json_is_true(json_object_get(server, "gone")) ? "gone" : table_text(server, "state")),
+            [COLUMN_HEALTH] = table_cell("%s", table_text(server, "health")),
+            [COLUMN_SINCE] = since_cell(server),
+            [COLUMN_WEIGHT] = table_cell("%" JSON_INTEGER_FORMAT "%s", number(server, "weight"),
+                                         is_backup ? " backup" : ""),
+            [COLUMN_CONNECTIONS] = connections_cell(server),
+            [COLUMN_CONNECTS] = table_cell("%" JSON_INTEGER_FORMAT, number(server, "connects")),
+            [COLUMN_FAILURES] = table_cell("%" JSON_INTEGER_FORMAT, number(server, "failures")),
+        }};
 }
 
 static void print_waiting(const json_t *upstreams)
@@ -83,6 +93,29 @@ static void print_waiting(const json_t *upstreams)
         printf(": %" JSON_INTEGER_FORMAT " of at most %" JSON_INTEGER_FORMAT
                " connections wait for a server\n",
                waiting, number(upstream, "queue_size"));
+    }
+}
+
+static void print_problems(const json_t *upstreams)
+{
+    size_t index;
+    size_t at;
+    json_t *upstream;
+    json_t *name;
+
+    json_array_foreach(upstreams, index, upstream)
+    {
+        json_array_foreach(json_object_get(upstream, "names"), at, name)
+        {
+            if (!json_is_string(json_object_get(name, "problem")))
+                continue;
+            cli_print_text(stdout, table_text(upstream, "name"));
+            printf(": ");
+            cli_print_text(stdout, table_text(name, "name"));
+            printf(" cannot be looked up: ");
+            cli_print_text(stdout, table_text(name, "problem"));
+            printf("; its last %" JSON_INTEGER_FORMAT " addresses are used\n", number(name, "addresses"));
+        }
     }
 }
 
@@ -114,6 +147,7 @@ static void print_list(const json_t *upstreams)
     table_print(titles, COLUMNS, numbers, rows->cells, count);
     free(rows);
     print_waiting(upstreams);
+    print_problems(upstreams);
 }
 
 void cli_print_servers(const json_t *answer)

@@ -71,7 +71,8 @@ static void check_names(struct builder *builder, const struct raw_server_tls *ra
         report_add(builder->report, node_where(node),
                    "the server `%s` has no name that its certificate could be checked for; write `name: "
                    "HOST` in `tls`",
-                   upstream->servers[i].address.text);
+                   upstream->servers[i].address.text != NULL ? upstream->servers[i].address.text
+                                                             : upstream->servers[i].name->text);
         return;
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Upstreams and their servers.
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,21 +18,29 @@ static const struct time_range any_time = {"0s", "365d"};
 static const struct time_range some_time = {"1ms", "365d"};
 static const struct time_range check_time = {"100ms", "365d"}; // the master has other things to do too
 
-// `like` holds everything but the address.
-static void add_server(struct config_upstream *upstream, const struct config_server *like,
-                       const struct config_address *address, const char *text, const char *name)
+void build_add_server(struct config_upstream *upstream, const struct config_server *like,
+                      const struct config_address *address, const char *text, const char *name)
 {
     struct config_server *server;
 
-    for (size_t i = 0; i < upstream->server_count; i++) {
-        if (address_equal(&upstream->servers[i].address, address))
+    for (size_t i = 0; i < upstream->server_count && address != NULL; i++) {
+        server = &upstream->servers[i];
+        if (!address_equal(&server->address, address))
+            continue;
+        if (server->name == NULL || like->name != NULL)
             return;
+        // What stands in the file stays when a name loses it.
+        free(server->address.text);
+        server->address = (struct config_address){.text = NULL};
     }
     upstream->servers = memory_grow(upstream->servers, upstream->server_count, sizeof(*server));
     server = &upstream->servers[upstream->server_count++];
     *server = *like;
-    server->address = *address;
-    server->address.text = memory_copy(text);
+    server->address = (struct config_address){.text = NULL};
+    if (address != NULL) {
+        server->address = *address;
+        server->address.text = memory_copy(text);
+    }
     server->host = build_server_host(address, name);
 }
 
@@ -41,28 +48,6 @@ static void report_address(struct builder *builder, const struct node *node, con
                            const char *text, const char *why)
 {
     report_add(builder->report, node_where(node), "%s `%s`: %s", name, text, why);
-}
-
-static void add_named(struct builder *builder, struct config_upstream *upstream,
-                      const struct config_server *like, const struct address_parts *parts, const char *text,
-                      const struct node *node)
-{
-    struct config_address found[ADDRESS_EACH_MAX];
-    size_t count = 0;
-    int result = builder->input->resolver(parts->host, found, ADDRESS_EACH_MAX, &count);
-
-    if (result != 0) {
-        report_add(builder->report, node_where(node),
-                   "%s `%s`: the host has no address that could be found (%s)", builder->input->server_name,
-                   text, result == EAI_SYSTEM ? strerror(errno) : gai_strerror(result));
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        char number[ADDRESS_TEXT_SIZE];
-        address_set_port(&found[i], parts->port);
-        address_text(&found[i], number);
-        add_server(upstream, like, &found[i], number, parts->host);
-    }
 }
 
 static void build_server_address(struct builder *builder, struct config_upstream *upstream,
@@ -90,18 +75,18 @@ static void build_server_address(struct builder *builder, struct config_upstream
     }
     result = address_resolve(&parts, false, builder->input->directory, &address, &why);
     if (result == -ENOENT)
-        add_named(builder, upstream, like, &parts, text, node);
+        build_named_servers(builder, upstream, like, &parts, node);
     else if (result < 0)
         report_address(builder, node, name, text, why);
     else
-        add_server(upstream, like, &address, text, NULL);
+        build_add_server(upstream, like, &address, text, NULL);
 }
 
 // One entry; a name with several addresses makes as many servers, all alike.
 static void build_server(struct builder *builder, struct config_upstream *upstream,
                          const struct raw_server *raw, const struct node *node)
 {
-    struct config_server like = {.weight = 1};
+    struct config_server like = {.address.text = raw->address, .weight = 1};
 
     builder_number(builder, node, "weight", raw->weight, (struct number_range){0, WEIGHT_MAX, NULL},
                    &like.weight);
@@ -225,10 +210,15 @@ static void build_upstream(struct builder *builder, const struct raw_upstream *r
     builder_tcp(builder, node_get(node, "tcp"), raw->tcp.keepalive, raw->tcp.user_timeout, &upstream->tcp);
     upstream->tcp.is_transparent = raw->tcp.transparent != NULL && *raw->tcp.transparent != 0;
     build_proxy_to(builder, raw, node, &upstream->proxy);
+    upstream->names = memory_array(raw->servers_count, sizeof(*upstream->names));
+    build_resolve(builder, &raw->resolve, node_get(node, "resolve"), upstream);
     for (unsigned i = 0; i < raw->servers_count; i++) {
         if (!is_repeated(builder, raw, i, servers))
             build_server(builder, upstream, &raw->servers[i], node_item(servers, i));
     }
+    if (node_get(node, "resolve") != NULL && upstream->name_count == 0 && !node_is_wrong(servers))
+        report_warn(builder->report, node_where(node_get(node, "resolve")),
+                    "`resolve` does nothing where no server has a host name");
     check_weights(builder, upstream, servers);
     build_health(builder, &raw->health, node_get(node, "health"), &upstream->health);
     build_server_tls(builder, &raw->tls, node, upstream);

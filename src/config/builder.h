@@ -60,6 +60,17 @@ void build_upstreams(struct builder *builder);
 // The index of the upstream that is called so. Reports when there is none.
 size_t build_find_upstream(struct builder *builder, const char *name, const struct node *node);
 
+// build_resolve.c: servers that are found by their names. Before them, what the file says of that.
+void build_resolve(struct builder *builder, const struct raw_resolve *raw, const struct node *node,
+                   struct config_upstream *upstream);
+// Adds those of one name. `like` holds everything but the address, of which the text as it was written; `parts` is what that says.
+void build_named_servers(struct builder *builder, struct config_upstream *upstream,
+                         const struct config_server *like, const struct address_parts *parts,
+                         const struct node *node);
+// build_upstream.c: adds one server, unless there is one of that address already. address NULL: it is to be found yet.
+void build_add_server(struct config_upstream *upstream, const struct config_server *like,
+                      const struct config_address *address, const char *text, const char *name);
+
 // build_redirect.c: a listener that answers by itself, in plain HTTP.
 void build_redirect(struct builder *builder, const struct raw_listener *raw, const struct node *node,
                     struct config_listener *listener);

@@ -180,12 +180,12 @@ static bool may_have_admin_socket(void)
     return geteuid() == 0 || (folder != NULL && strcmp(folder, ADMIN_FOLDER) == 0);
 }
 
-int config_load(const char *path, struct config **ret, struct report *report)
+static int load(const char *path, address_resolver *resolver, struct config **ret, struct report *report)
 {
     struct build_input input = {
         .listen_name = "`address`",
         .server_name = "`address`",
-        .resolver = address_look_up,
+        .resolver = resolver,
         .admin_default = may_have_admin_socket() ? ADMIN_SOCKET : NULL,
     };
     char *directory;
@@ -207,6 +207,24 @@ int config_load(const char *path, struct config **ret, struct report *report)
     free(file);
     free(text);
     return result;
+}
+
+int config_load(const char *path, struct config **ret, struct report *report)
+{
+    return load(path, address_look_up, ret, report);
+}
+
+// An address_resolver.
+static int look_up_never(const char *host, struct config_address *ret, size_t max, size_t *ret_count)
+{
+    (void)host, (void)ret, (void)max;
+    *ret_count = 0;
+    return 0;
+}
+
+int config_load_unresolved(const char *path, struct config **ret, struct report *report)
+{
+    return load(path, look_up_never, ret, report);
 }
 
 int config_quick(const char *listen, const char *to, const char *chain, const char *key, struct config **ret,
@@ -307,6 +325,11 @@ static void finish_upstream(struct config_upstream *upstream)
         free(upstream->servers[i].address.text);
         free(upstream->servers[i].host);
     }
+    for (size_t i = 0; i < upstream->name_count; i++) {
+        free(upstream->names[i].text);
+        free(upstream->names[i].host);
+    }
+    free(upstream->names);
     finish_tls(&upstream->tls.tls);
     free(upstream->tls.name);
     free(upstream->tls.trust.ca);

@@ -243,6 +243,15 @@ static const cyaml_schema_field_t queue_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t resolve_fields[] = {
+    TEXT_FIELD("interval", OPTIONAL, struct raw_resolve, interval),
+    TEXT_FIELD("timeout", OPTIONAL, struct raw_resolve, timeout),
+    TEXT_FIELD("attempt_delay", OPTIONAL, struct raw_resolve, attempt_delay),
+    TEXT_FIELD("addresses", OPTIONAL, struct raw_resolve, addresses),
+    ENUM_FIELD("required", OPTIONAL, struct raw_resolve, required, switch_words),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t upstream_tcp_fields[] = {
     TEXT_FIELD("keepalive", OPTIONAL, struct raw_tcp, keepalive),
     TEXT_FIELD("user_timeout", OPTIONAL, struct raw_tcp, user_timeout),
@@ -255,6 +264,7 @@ static const cyaml_schema_field_t upstream_fields[] = {
     ENUM_FIELD("balance", OPTIONAL, struct raw_upstream, balance, balance_words),
     CYAML_FIELD_MAPPING("health", OPTIONAL, struct raw_upstream, health, health_fields),
     CYAML_FIELD_MAPPING("queue", OPTIONAL, struct raw_upstream, queue, queue_fields),
+    CYAML_FIELD_MAPPING("resolve", OPTIONAL, struct raw_upstream, resolve, resolve_fields),
     CYAML_FIELD_MAPPING("tls", OPTIONAL, struct raw_upstream, tls, server_tls_fields),
     CYAML_FIELD_MAPPING("tcp", OPTIONAL, struct raw_upstream, tcp, upstream_tcp_fields),
     ENUM_FIELD("proxy_protocol", OPTIONAL, struct raw_upstream, proxy_protocol, proxy_out_words),

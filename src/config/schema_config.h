@@ -142,11 +142,20 @@ struct raw_queue {
     char *timeout;
 };
 
+struct raw_resolve {
+    char *interval;
+    char *timeout;
+    char *attempt_delay;
+    char *addresses;
+    int *required;
+};
+
 struct raw_upstream {
     char *name;
     enum config_balance *balance;
     struct raw_health health;
     struct raw_queue queue;
+    struct raw_resolve resolve;
     struct raw_server_tls tls;
     struct raw_tcp tcp;
     enum config_proxy_out *proxy_protocol;

@@ -10,6 +10,7 @@
 #include "master.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
+#include "src/config/address.h"
 
 #define KNOWN_MAX 20 // servers that an error lists
 
@@ -24,6 +25,28 @@ static struct servers_state *state_of(const struct master *master, size_t upstre
 static unsigned live_of(const struct master *master, size_t upstream, size_t server)
 {
     return servers_live(master->servers, servers_number(master->servers, upstream, server));
+}
+
+// ---- where they are ----
+
+// Its address, and *ret_presence. NULL: a name has none for it.
+static const char *text_of(const struct master *master, size_t upstream, size_t server,
+                           char text[static ADDRESS_TEXT_SIZE], enum servers_presence *ret_presence)
+{
+    const struct config_server *config = &master->config->upstreams[upstream].servers[server];
+    struct config_address address = {.text = NULL};
+    struct servers_site site;
+
+    *ret_presence = SERVERS_HERE;
+    if (!config->name)
+        return config->address.text;
+    servers_site(master->servers, servers_number(master->servers, upstream, server), &site);
+    *ret_presence = site.presence;
+    if (site.presence == SERVERS_EMPTY)
+        return NULL;
+    address.socket = site.address;
+    address_text(&address, text);
+    return text;
 }
 
 // ---- the list ----
@@ -47,20 +70,57 @@ static json_t *time_json(uint64_t at_ns)
     return json_string(text);
 }
 
-static json_t *server_json(const struct master *master, size_t upstream, size_t server)
+static json_t *server_json(const struct master *master, size_t upstream, size_t server, const char *address)
 {
     const struct config_server *config = &master->config->upstreams[upstream].servers[server];
     struct servers_state *state = state_of(master, upstream, server);
 
-    return json_pack("{s:o, s:s, s:s, s:o, s:i, s:b, s:i, s:i, s:I, s:I, s:I}", "address",
-                     admin_text(config->address.text), "state", orders[atomic_load(&state->order)], "health",
-                     atomic_load(&state->is_out) ? "out" : "up", "since",
-                     time_json(atomic_load(&state->changed_ns)), "weight", (int)config->weight, "backup",
-                     config->is_backup, "max_connections", (int)config->max_connections, "connections",
-                     (int)live_of(master, upstream, server), "connects",
-                     (json_int_t)atomic_load(&state->connects_total), "failures",
-                     (json_int_t)atomic_load(&state->failures_total), "failures_in_a_row",
-                     (json_int_t)atomic_load(&state->failures));
+    return json_pack(
+        "{s:o, s:s, s:s, s:o, s:i, s:b, s:i, s:i, s:I, s:I, s:I}", "address", admin_text(address), "state",
+        orders[atomic_load(&state->order)], "health", atomic_load(&state->is_out) ? "out" : "up", "since",
+        time_json(atomic_load(&state->changed_ns)), "weight", (int)config->weight, "backup",
+        config->is_backup, "max_connections", (int)config->max_connections, "connections",
+        (int)live_of(master, upstream, server), "connects", (json_int_t)atomic_load(&state->connects_total),
+        "failures", (json_int_t)atomic_load(&state->failures_total), "failures_in_a_row",
+        (json_int_t)atomic_load(&state->failures));
+}
+
+// Appends it if there is something to tell of it. -1: no memory.
+static int append_server(const struct master *master, size_t upstream, size_t server, json_t *list)
+{
+    const struct config_name *name = master->config->upstreams[upstream].servers[server].name;
+    char text[ADDRESS_TEXT_SIZE];
+    enum servers_presence presence;
+    const char *address = text_of(master, upstream, server, text, &presence);
+    json_t *json;
+
+    if (presence == SERVERS_EMPTY || (presence == SERVERS_GONE && live_of(master, upstream, server) == 0))
+        return 0;
+    json = server_json(master, upstream, server, address);
+    if (name && (json_object_set_new(json, "name", admin_text(name->text)) < 0 ||
+                 json_object_set_new(json, "gone", json_boolean(presence == SERVERS_GONE)) < 0)) {
+        json_decref(json);
+        return -1;
+    }
+    return json_array_append_new(list, json);
+}
+
+static json_t *names_json(const struct master *master, const struct config_upstream *config)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < config->name_count; i++) {
+        const struct config_name *name = &config->names[i];
+        const char *problem = names_problem(master->names, name);
+
+        if (json_array_append_new(list,
+                                  json_pack("{s:o, s:i, s:s?}", "name", admin_text(name->text), "addresses",
+                                            (int)names_count(master->names, name), "problem", problem)) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
 }
 
 static json_t *upstream_json(const struct master *master, size_t upstream)
@@ -72,15 +132,16 @@ static json_t *upstream_json(const struct master *master, size_t upstream)
     json_t *servers = json_array();
 
     for (size_t i = 0; i < config->server_count; i++) {
-        if (json_array_append_new(servers, server_json(master, upstream, i)) < 0) {
+        if (append_server(master, upstream, i, servers) < 0) {
             json_decref(servers);
             return NULL;
         }
     }
-    return json_pack("{s:o, s:s, s:i, s:i, s:o}", "name", admin_text(config->name), "balance",
+    return json_pack("{s:o, s:s, s:i, s:i, s:o, s:o*}", "name", admin_text(config->name), "balance",
                      balances[config->balance], "waiting",
                      (int)servers_queue_length(master->servers, upstream), "queue_size",
-                     (int)config->queue.size, "servers", servers);
+                     (int)config->queue.size, "servers", servers, "names",
+                     config->name_count > 0 ? names_json(master, config) : NULL);
 }
 
 // NULL: no memory.
@@ -99,62 +160,96 @@ static json_t *list(const struct master *master)
 
 // ---- names ----
 
-// Whether `name` is UPSTREAM/ADDRESS of this server.
-static bool is_called(const struct config_upstream *upstream, size_t server, const char *name)
+// Whether `name` is UPSTREAM/ADDRESS, or ADDRESS alone. So are names' own, which stand for all their addresses.
+typedef bool matcher(const struct config_upstream *upstream, const char *text, const char *name);
+
+static bool is_called(const struct config_upstream *upstream, const char *text, const char *name)
 {
     size_t length = strlen(upstream->name);
 
     return strncmp(name, upstream->name, length) == 0 && name[length] == '/' &&
-           strcmp(name + length + 1, upstream->servers[server].address.text) == 0;
+           strcmp(name + length + 1, text) == 0;
 }
 
-static bool is_at(const struct config_upstream *upstream, size_t server, const char *name)
+static bool is_at(const struct config_upstream *upstream, const char *text, const char *name)
 {
-    return strcmp(name, upstream->servers[server].address.text) == 0;
+    (void)upstream;
+    return strcmp(name, text) == 0;
 }
 
 struct found {
     size_t count;
     size_t upstream; // of the last one
     size_t server;
+    const struct config_name *name; // a name with all its servers; NULL: this server
 };
 
-static struct found find(const struct config *config, const char *name,
-                         bool (*is_it)(const struct config_upstream *upstream, size_t server,
-                                       const char *name))
-{
-    struct found found = {0};
+// Calls `each` with everything that an order can be for.
+typedef void visitor(void *owner, size_t upstream, size_t server, const struct config_name *name,
+                     const char *text);
 
-    for (size_t i = 0; i < config->upstream_count; i++) {
-        for (size_t j = 0; j < config->upstreams[i].server_count; j++) {
-            if (is_it(&config->upstreams[i], j, name))
-                found = (struct found){.count = found.count + 1, .upstream = i, .server = j};
+static void visit_all(const struct master *master, visitor *each, void *owner)
+{
+    for (size_t i = 0; i < master->config->upstream_count; i++) {
+        const struct config_upstream *upstream = &master->config->upstreams[i];
+
+        for (size_t j = 0; j < upstream->name_count; j++)
+            each(owner, i, 0, &upstream->names[j], upstream->names[j].text);
+        for (size_t j = 0; j < upstream->server_count; j++) {
+            char text[ADDRESS_TEXT_SIZE];
+            enum servers_presence presence;
+            const char *address = text_of(master, i, j, text, &presence);
+
+            if (address)
+                each(owner, i, j, NULL, address);
         }
     }
-    return found;
+}
+
+struct finding {
+    const struct config *config;
+    const char *name;
+    matcher *is_it; // NULL: all are
+    struct found found;
+    FILE *list; // of those that are found; NULL: not wanted
+};
+
+static void look_at(void *owner, size_t upstream, size_t server, const struct config_name *name,
+                    const char *text)
+{
+    struct finding *finding = owner;
+    const struct config_upstream *config = &finding->config->upstreams[upstream];
+
+    if (finding->is_it && !finding->is_it(config, text, finding->name))
+        return;
+    finding->found = (struct found){
+        .count = finding->found.count + 1, .upstream = upstream, .server = server, .name = name};
+    if (finding->list && finding->found.count <= KNOWN_MAX)
+        fprintf(finding->list, "%s%.100s/%s", finding->found.count > 1 ? ", " : "", config->name, text);
+}
+
+static struct found find(const struct master *master, const char *name, matcher *is_it)
+{
+    struct finding finding = {.config = master->config, .name = name, .is_it = is_it};
+
+    visit_all(master, look_at, &finding);
+    return finding.found;
 }
 
 // The servers for an error: those that `is_it`, or all with NULL. free() it; NULL: no memory.
-static char *known(const struct config *config, const char *name,
-                   bool (*is_it)(const struct config_upstream *upstream, size_t server, const char *name))
+static char *known(const struct master *master, const char *name, matcher *is_it)
 {
+    struct finding finding = {.config = master->config, .name = name, .is_it = is_it};
     char *text = NULL;
     size_t size = 0;
-    size_t count = 0;
-    FILE *stream = open_memstream(&text, &size);
 
-    if (!stream)
+    finding.list = open_memstream(&text, &size);
+    if (!finding.list)
         return NULL;
-    for (size_t i = 0; i < config->upstream_count; i++) {
-        for (size_t j = 0; j < config->upstreams[i].server_count; j++) {
-            if ((!is_it || is_it(&config->upstreams[i], j, name)) && count++ < KNOWN_MAX)
-                fprintf(stream, "%s%.100s/%s", count > 1 ? ", " : "", config->upstreams[i].name,
-                        config->upstreams[i].servers[j].address.text);
-        }
-    }
-    if (count > KNOWN_MAX)
-        fprintf(stream, " and %zu more (ringbolt server lists them)", count - KNOWN_MAX);
-    if (fclose(stream) != 0) {
+    visit_all(master, look_at, &finding);
+    if (finding.found.count > KNOWN_MAX)
+        fprintf(finding.list, " and %zu more (ringbolt server lists them)", finding.found.count - KNOWN_MAX);
+    if (fclose(finding.list) != 0) {
         free(text);
         return NULL;
     }
@@ -164,7 +259,7 @@ static char *known(const struct config *config, const char *name,
 static void refuse_name(const struct master *master, struct admin_client *client, const char *name,
                         bool is_ambiguous)
 {
-    char *names = known(master->config, name, is_ambiguous ? is_at : NULL);
+    char *names = known(master, name, is_ambiguous ? is_at : NULL);
 
     if (is_ambiguous)
         admin_refuse(client, "`%.200s` is a server of several upstreams; say which: %s", name,
@@ -177,14 +272,27 @@ static void refuse_name(const struct master *master, struct admin_client *client
 
 // ---- orders ----
 
+static unsigned live_of_name(const struct master *master, const struct found *found)
+{
+    unsigned live = 0;
+
+    for (size_t i = 0; i < found->name->count; i++)
+        live += live_of(master, found->upstream, found->name->first + i);
+    return live;
+}
+
 static void set_order(const struct master *master, struct admin_client *client, struct found found,
                       enum servers_order order)
 {
     const struct config_upstream *upstream = &master->config->upstreams[found.upstream];
-    const char *address = upstream->servers[found.server].address.text;
-    unsigned live = live_of(master, found.upstream, found.server);
+    char text[ADDRESS_TEXT_SIZE];
+    enum servers_presence presence;
+    const char *address =
+        found.name ? found.name->text : text_of(master, found.upstream, found.server, text, &presence);
+    unsigned live = found.name ? live_of_name(master, &found) : live_of(master, found.upstream, found.server);
     bool has_changed =
-        servers_set_order(state_of(master, found.upstream, found.server), order, clock_now_ns());
+        found.name ? names_set_order(master->names, found.name, order)
+                   : servers_set_order(state_of(master, found.upstream, found.server), order, clock_now_ns());
 
     if (has_changed)
         log_info("server state set", log_text("upstream", upstream->name), log_text("server", address),
@@ -223,9 +331,9 @@ void admin_servers(struct master *master, struct admin_client *client, const jso
                      "all are listed");
         return;
     }
-    found = find(master->config, name, is_called);
+    found = find(master, name, is_called);
     if (found.count == 0)
-        found = find(master->config, name, is_at);
+        found = find(master, name, is_at);
     if (found.count == 1)
         set_order(master, client, found, order);
     else

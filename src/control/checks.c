@@ -11,6 +11,7 @@
 #include "ringbolt/log.h"
 #include "ringbolt/log_quota.h"
 #include "ringbolt/socket.h"
+#include "src/config/address.h"
 
 // One server's. While fd is open a check is under way and the timer is its limit; else it is when the next one begins.
 struct check {
@@ -18,6 +19,8 @@ struct check {
     const struct config_upstream *upstream;
     const struct config_server *server;
     struct servers_state *state;
+    size_t number;
+    struct servers_site site; // of a server with a name: where it is, as of the last check
     int fd; // -1: none
     struct check_talk *talk; // what is said once it is connected; NULL: not yet, or nothing
     struct loop_watch watch;
@@ -32,11 +35,36 @@ struct checks {
     const struct config_upstream *upstreams;
     struct tls_context **contexts; // by upstream; NULL: no handshakes there
     size_t context_count;
+    const struct servers *servers;
     struct log_quota quota; // of lines that say what was found
     struct loop_timer quota_timer;
     size_t count;
     struct check each[];
 };
+
+// ---- where the server is ----
+
+// False: its name has no address for it. Where it has another one than before, what was found before says nothing.
+static bool find_address(struct check *check, struct config_address *ret)
+{
+    uint32_t before = check->site.version;
+
+    *ret = check->server->address;
+    if (!check->server->name)
+        return true;
+    servers_site(check->checks->servers, check->number, &check->site);
+    if (check->site.version != before)
+        check->streak = 0;
+    *ret = (struct config_address){.socket = check->site.address, .length = check->site.length};
+    return check->site.presence == SERVERS_HERE;
+}
+
+// Whether it is still there.
+static bool is_as_found(const struct check *check)
+{
+    return !check->server->name ||
+           servers_site_version(check->checks->servers, check->number) == check->site.version;
+}
 
 // ---- results ----
 
@@ -53,9 +81,15 @@ static void on_quota(void *owner)
 static void say(const struct check *check, bool is_out, const char *why)
 {
     struct log_field upstream = log_text("upstream", check->upstream->name);
+    struct config_address found = {.socket = check->site.address};
+    char text[ADDRESS_TEXT_SIZE];
     struct log_field server = log_text("server", check->server->address.text);
     struct checks *checks = check->checks;
 
+    if (check->server->name) {
+        address_text(&found, text);
+        server = log_text("server", text);
+    }
     if (!log_quota_take(&checks->quota, clock_now_ns()))
         loop_timer_set(checks->loop, &checks->quota_timer, log_quota_due_ns(&checks->quota));
     else if (is_out)
@@ -109,7 +143,7 @@ static void end(struct check *check, const char *why)
 {
     finish(check, check->talk != NULL);
     // Who was told to be left alone meanwhile is.
-    if (atomic_load(&check->state->order) != SERVERS_DOWN)
+    if (atomic_load(&check->state->order) != SERVERS_DOWN && is_as_found(check))
         judge(check, why);
     stop_talking(check);
 }
@@ -177,17 +211,18 @@ static void on_event(void *owner, unsigned events)
 
 static void begin(struct check *check)
 {
-    const struct config_address *address = &check->server->address;
+    struct config_address address;
+    bool is_there = find_address(check, &address);
 
     check->begun_ns = clock_now_ns();
-    if (atomic_load(&check->state->order) == SERVERS_DOWN)
+    if (atomic_load(&check->state->order) == SERVERS_DOWN || !is_there)
         check->streak = 0;
     else
-        check->fd = socket_open(address->socket.ss_family);
+        check->fd = socket_open(address.socket.ss_family);
     // Nobody is to ask, or there is no descriptor left: that says nothing of the server.
     if (check->fd < 0)
         finish(check, false);
-    else if (connect(check->fd, (const struct sockaddr *)&address->socket, address->length) < 0 &&
+    else if (connect(check->fd, (const struct sockaddr *)&address.socket, address.length) < 0 &&
              errno != EINPROGRESS)
         end_by_error(check, errno);
     else if (loop_watch(check->checks->loop, &check->watch, check->fd, EPOLLOUT, on_event, check) < 0)
@@ -233,6 +268,7 @@ static void add(struct master *master, size_t upstream, size_t server, size_t co
         .upstream = config,
         .server = &config->servers[server],
         .state = servers_state(master->servers, servers_number(master->servers, upstream, server)),
+        .number = servers_number(master->servers, upstream, server),
         .fd = -1,
         .watch = {.fd = -1}};
     loop_timer_init(&check->timer, on_timer, check);
@@ -275,6 +311,7 @@ int checks_start(struct master *master)
         return -ENOMEM;
     }
     master->checks->loop = master->loop;
+    master->checks->servers = master->servers;
     loop_timer_init(&master->checks->quota_timer, on_quota, master->checks);
     master->checks->upstreams = config->upstreams;
     error = make_contexts(master);

@@ -91,7 +91,8 @@ static void reap(struct master *master)
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        if (!supervise_reap(master, pid, status) && master->reload.responders)
+        if (!supervise_reap(master, pid, status) && !names_reap(master->names, pid, status) &&
+            master->reload.responders)
             (void)responders_reap(master->reload.responders, pid, status);
     }
     if (master->state == MASTER_STARTING && master->status != 0)
@@ -215,6 +216,7 @@ static void master_finish(struct master *master)
 {
     service_close(master);
     admin_close(master->admin);
+    names_finish(master->names);
     checks_finish(master->checks);
     reload_finish(master);
     listening_close(&master->listening);
@@ -250,7 +252,8 @@ int control_run(struct control *control)
     status = 1;
     // The sockets before the first secret is written down anywhere or a child is forked: another instance may serve here.
     if (open_signals(&master) < 0 || listening_open(&master.listening, master.config, &master.passed) < 0 ||
-        admin_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 || checks_start(&master) < 0)
+        admin_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 ||
+        checks_start(&master) < 0 || names_start(&master) < 0)
         goto out;
     status = start_and_serve(&master);
 out:

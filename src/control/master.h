@@ -13,6 +13,7 @@
 #include "listen.h"
 #include "loop.h"
 #include "messages.h"
+#include "names.h"
 #include "reload.h"
 #include "responder.h"
 #include "ringbolt/control.h"
@@ -68,6 +69,7 @@ struct master {
     struct tickets tickets;
     struct admin *admin;   // NULL: none
     struct checks *checks; // NULL: none
+    struct names *names;   // NULL: no server has a name
     struct service service;
 };
 

@@ -253,7 +253,7 @@ static enum reload_config compare_config(struct master *master, const struct tel
     if (is_same)
         return RELOAD_CONFIG_SAME;
     report_init(&report, control->file);
-    error = config_load(control->file, &config, &report);
+    error = config_load_unresolved(control->file, &config, &report);
     for (size_t i = 0; i < report.count; i++) {
         if (report.lines[i].is_warning)
             continue;
@@ -283,6 +283,7 @@ void reload_everything(struct master *master, bool force, reload_problem *each, 
 {
     struct telling telling = {.each = each, .owner = owner};
 
+    names_look_up(master->names); // what comes of it is said by itself
     reload_check(master, NULL, force, &ret->files);
     // What is wrong since an earlier look still is.
     sources_problems(master->control->sources, tell_problem, &telling);

@@ -1,34 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// One question to one OCSP responder: the child's side, and the only user of libcurl.
+// One question to one OCSP responder: what the child does, and the only user of libcurl.
 //
 // The request goes by POST (RFC 6960 appendix A.1). GET, which RFC 5019 prefers for short requests, is for caches in between, and a cache is what
 // a refresh ahead of time must not be answered by; besides, the request would be part of the path in base64, whose "//" many a
 // server takes for "/".
 #include "responder_fetch.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include <curl/curl.h>
 
 #include "ringbolt/log.h"
 #include "ringbolt-version.h"
 
-#define QUESTION_MAX  (sizeof(struct fetch_question_header) + FETCH_URL_SIZE_MAX + FETCH_REQUEST_MAX)
 #define REDIRECTS_MAX 2L
-#define STATUS_USAGE  2
-
-struct question {
-    char url[FETCH_URL_SIZE_MAX + 1];
-    const uint8_t *request;
-    size_t request_size;
-    uint32_t timeout_ms;
-};
 
 struct exchange {
     uint8_t bytes[FETCH_ANSWER_SIZE_MAX];
@@ -37,66 +26,6 @@ struct exchange {
     enum fetch_result result;
     char why[FETCH_WHY_SIZE];
 };
-
-// ---- the pipe ----
-
-static int read_question(struct question *ret)
-{
-    static uint8_t bytes[QUESTION_MAX + 1];
-    struct fetch_question_header header;
-    size_t size = 0;
-    ssize_t length;
-
-    while ((length = read(STDIN_FILENO, bytes + size, sizeof(bytes) - size)) != 0) {
-        if (length < 0 && errno != EINTR)
-            return -errno;
-        size += length > 0 ? (size_t)length : 0;
-        if (size == sizeof(bytes))
-            return -EMSGSIZE;
-    }
-    if (size < sizeof(header))
-        return -EBADMSG;
-    memcpy(&header, bytes, sizeof(header));
-    if (header.magic != FETCH_MAGIC || header.url_size > FETCH_URL_SIZE_MAX ||
-        header.request_size > FETCH_REQUEST_MAX || header.timeout_ms == 0 || header.timeout_ms > INT32_MAX ||
-        size != sizeof(header) + header.url_size + header.request_size)
-        return -EBADMSG;
-    memcpy(ret->url, bytes + sizeof(header), header.url_size);
-    ret->url[header.url_size] = '\0';
-    ret->request = bytes + sizeof(header) + header.url_size;
-    ret->request_size = header.request_size;
-    ret->timeout_ms = header.timeout_ms;
-    return 0;
-}
-
-static int write_whole(const void *bytes, size_t size)
-{
-    const uint8_t *next = bytes;
-
-    while (size > 0) {
-        ssize_t length = write(STDOUT_FILENO, next, size);
-
-        if (length < 0 && errno != EINTR)
-            return -errno;
-        next += length > 0 ? length : 0;
-        size -= length > 0 ? (size_t)length : 0;
-    }
-    return 0;
-}
-
-static int write_answer(const struct exchange *exchange)
-{
-    bool is_answered = exchange->result == FETCH_ANSWERED;
-    struct fetch_answer_header header = {
-        .magic = FETCH_MAGIC,
-        .result = (uint32_t)exchange->result,
-        .size = (uint32_t)(is_answered ? exchange->size : strlen(exchange->why)),
-    };
-    int error = write_whole(&header, sizeof(header));
-
-    return error < 0 ? error
-                     : write_whole(is_answered ? (const void *)exchange->bytes : exchange->why, header.size);
-}
 
 // ---- HTTP ----
 
@@ -128,7 +57,7 @@ static void fail(struct exchange *exchange, enum fetch_result result, const char
 }
 
 // In words that are the same each time: libcurl's own hold milliseconds.
-static void explain_curl(CURL *curl, CURLcode code, const struct question *question,
+static void explain_curl(CURL *curl, CURLcode code, const struct fetch_heard *question,
                          struct exchange *exchange)
 {
     long error = 0;
@@ -176,7 +105,7 @@ static bool is_page(CURL *curl)
            strncasecmp(type, "text/", 5) == 0;
 }
 
-static void judge(CURL *curl, CURLcode code, const struct question *question, struct exchange *exchange)
+static void judge(CURL *curl, CURLcode code, const struct fetch_heard *question, struct exchange *exchange)
 {
     long status = 0;
 
@@ -191,7 +120,7 @@ static void judge(CURL *curl, CURLcode code, const struct question *question, st
         exchange->result = FETCH_ANSWERED;
 }
 
-static CURLcode set_up(CURL *curl, const struct question *question, struct curl_slist *headers,
+static CURLcode set_up(CURL *curl, const struct fetch_heard *question, struct curl_slist *headers,
                        struct exchange *exchange)
 {
     CURLcode code = CURLE_OK;
@@ -239,7 +168,7 @@ static struct curl_slist *headers_make(void)
     return headers;
 }
 
-static void ask(const struct question *question, struct exchange *exchange)
+static void ask(const struct fetch_heard *question, struct exchange *exchange)
 {
     struct curl_slist *headers = NULL;
     CURL *curl = NULL;
@@ -262,21 +191,15 @@ static void ask(const struct question *question, struct exchange *exchange)
 
 _Noreturn void fetch_child(void)
 {
-    static struct question question;
+    static struct fetch_heard question;
     static struct exchange exchange;
-    int error = read_question(&question);
+    int error;
 
-    if (error < 0) {
-        fprintf(stderr, "ringbolt: %s is a command that ringbolt calls itself, to ask an OCSP responder\n",
-                FETCH_COMMAND);
-        _exit(STATUS_USAGE);
-    }
-    error = fetch_confine();
+    fetch_hear(&question, FETCH_COMMAND, "to ask an OCSP responder");
+    error = fetch_confine("ringbolt-ocsp");
     if (error < 0)
         fail(&exchange, FETCH_FAILED, "its limits can't be set: %s", log_error_text(error));
     else
         ask(&question, &exchange);
-    _exit(write_answer(&exchange) < 0
-              ? 1
-              : 0); // a sanitizer's last look at memory needs files that are locked now
+    fetch_say(exchange.result, exchange.bytes, exchange.size, exchange.why);
 }

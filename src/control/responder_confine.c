@@ -99,13 +99,13 @@ static void lock_files(void)
     close(ruleset);
 }
 
-int fetch_confine(void)
+int fetch_confine(const char *name)
 {
     int error = limit_all();
 
     if (error < 0)
         return error;
-    (void)prctl(PR_SET_NAME, "ringbolt-ocsp"); // instead of "exe"
+    (void)prctl(PR_SET_NAME, name); // instead of "exe"
     lock_files();
     return 0;
 }

@@ -21,7 +21,8 @@
 
 #define PROGRAM "/proc/self/exe"
 #define GRACE_NS                                                                                             \
-    (2 * CLOCK_NS_PER_S) // beyond the child's own timeout: it has to start, and its reason is the better one
+    (2 *                                                                                                     \
+     CLOCK_NS_PER_S) // beyond the child's own timeout, if it has one: it has to start, and its reason is the better one
 #define CAPACITY     (sizeof(struct fetch_answer_header) + FETCH_ANSWER_SIZE_MAX)
 #define VARIABLE_MAX 16
 
@@ -89,11 +90,11 @@ static _Noreturn void complain(const char *what, int error)
     _exit(0);
 }
 
-static _Noreturn void become_child(int socket, const struct account *account, pid_t parent)
+static _Noreturn void become_child(int socket, const char *command, const struct account *account,
+                                   pid_t parent)
 {
     char name[] = "ringbolt";
-    char command[] = FETCH_COMMAND;
-    char *arguments[] = {name, command, NULL};
+    char *arguments[] = {name, (char *)(uintptr_t)command, NULL};
     char *variables[VARIABLE_MAX + 1];
     const char *what = "its descriptors";
     int error;
@@ -237,7 +238,7 @@ int fetch_start(struct fetch *fetch, const struct account *account, const struct
     fetch->timeout_ns = question->timeout_ns;
     fetch->pid = fork();
     if (fetch->pid == 0)
-        become_child(sockets[1], account, parent);
+        become_child(sockets[1], question->command ? question->command : FETCH_COMMAND, account, parent);
     if (fetch->pid < 0) {
         error = -errno;
         fetch->pid = 0;
@@ -245,7 +246,8 @@ int fetch_start(struct fetch *fetch, const struct account *account, const struct
         goto failed;
     }
     close(sockets[1]);
-    loop_timer_set(fetch->loop, &fetch->deadline, clock_now_ns() + question->timeout_ns + GRACE_NS);
+    loop_timer_set(fetch->loop, &fetch->deadline,
+                   clock_now_ns() + question->timeout_ns + (question->command ? 0 : GRACE_NS));
     return 0;
 failed:
     close(sockets[0]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One question to one OCSP responder, asked by a child process: this program again (/proc/self/exe), started by an internal command, so
+// One question to one OCSP responder, or (lookup.h) about one host name, asked by a child process: this program again (/proc/self/exe), started by an internal command, so
 // that nothing of the master's memory is left in it. It runs under the workers' account with one descriptor, a socket: the question comes
 // in, the answer goes out. What it says is as hostile as what the responder says.
 #pragma once
@@ -25,8 +25,9 @@ enum fetch_result {
 };
 
 struct fetch_question {
-    const char *url;
-    const uint8_t *request; // DER
+    const char *command;    // what the child is; NULL: FETCH_COMMAND
+    const char *url;        // of a lookup (lookup.h) the name
+    const uint8_t *request; // DER; of a lookup NULL
     size_t request_size;
     uint64_t timeout_ns;
 };
@@ -79,9 +80,23 @@ struct fetch_answer_header {
 };
 #define FETCH_MAGIC 0x6f637370u
 
+// The child's end of the socket, for every command that is started so (responder_pipe.c).
+struct fetch_heard {
+    char url[FETCH_URL_SIZE_MAX + 1];
+    const uint8_t *request;
+    size_t request_size;
+    uint32_t timeout_ms;
+};
+
+// What standard input says. Without a proper question, somebody has called `command` by hand: says so and ends.
+void fetch_hear(struct fetch_heard *ret, const char *command, const char *purpose);
+// Answers and ends: with bytes[size] if result is FETCH_ANSWERED, else with `why`.
+_Noreturn void fetch_say(enum fetch_result result, const void *bytes, size_t size, const char *why);
+
 // The internal command: asks what standard input says and answers on standard output.
 _Noreturn void fetch_child(void);
 
 // Limits, and what the kernel lets a process give up without privileges (responder_confine.c): writing to files, reading those that a name
 // lookup doesn't need, starting programs, looking into other processes. 0, or -errno: a limit could not be set.
-int fetch_confine(void);
+// `name` is what the process is called then.
+int fetch_confine(const char *name);

@@ -130,9 +130,12 @@ struct connection {
     bool has_place;          // it counts as one of `dialling`'s connections; in later states too
     uint64_t *tried;         // a bit for each server of the upstream; NULL: none yet
     struct list wait_node;   // on proxy->queues, while every server is full
+    bool may_race;           // the timer is set to when another server is tried beside it
+    struct rival *rival;     // that (race.c); in later states only until it has been cancelled; NULL: none
+    uint32_t server_index;   // of `dialling` in its upstream
+    const struct config_server *dialling;  // held (upstream_hold()) until the connection goes
+    const struct config_server *connected; // the same, or NULL
     struct ring_op watch_op; // whether the client leaves meanwhile; may be in flight a little longer
-    const struct config_server *dialling;
-    const struct config_server *connected;
 };
 
 // ---- what the rooms of the proxy share (proxy.c) ----
@@ -300,10 +303,11 @@ void dial_start(struct connection *connection);
 void dial_timed_out(struct connection *connection);
 void dial_stop(struct connection *connection);    // it waits for no server any more; harmless at any time
 void dial_release(struct connection *connection); // its socket to the server is closed; harmless at any time
+void dial_forget(struct connection *connection);  // the server that it went to; nothing asks for it any more
 void dial_run_queues(struct proxy *proxy);        // those that wait go on if there is room
 // How the handshake with the server that took it went, where there is one (SHAKE).
-void dial_succeeded(struct connection *connection);
-void dial_failed(struct connection *connection, const char *why); // counts against the server
+void dial_server_succeeded(struct connection *connection);
+void dial_server_failed(struct connection *connection, const char *why); // counts against the server
 // The server is left, and another one tried; why: static words for the log, should none be left.
 void dial_another(struct connection *connection, const char *why);
 

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "connection.h"
+#include "dial.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 #include "ringbolt/socket.h"
@@ -14,7 +14,6 @@
 #define QUEUE_LOOK_NS   (10 * CLOCK_NS_PER_MS) // how soon a place that another worker freed is noticed
 
 static bool dial(struct connection *connection);
-static void try_next(struct connection *connection);
 static void on_connected(struct ring_op *op, const struct ring_completion *completion);
 
 // ---- the server at hand ----
@@ -31,27 +30,35 @@ static const struct config_upstream *upstream_config(const struct connection *co
 
 static size_t server_of(const struct connection *connection)
 {
-    return (size_t)(connection->dialling - upstream_config(connection)->servers);
+    return connection->server_index;
 }
 
-void dial_release(struct connection *connection)
+void dial_forget(struct connection *connection)
+{
+    upstream_drop(connection->dialling);
+    connection->dialling = connection->connected = NULL;
+}
+
+void dial_give(struct connection *connection, size_t server)
 {
     struct proxy *proxy = connection->proxy;
     size_t upstream = upstream_of(connection);
 
-    if (!connection->has_place)
-        return;
-    connection->has_place = false;
-    upstream_give(proxy->upstreams, upstream, server_of(connection));
+    upstream_give(proxy->upstreams, upstream, server);
     if (!list_empty(&proxy->queues[upstream]))
         proxy->is_queue_due = true; // not at once: a handler may be on its way through this very list
 }
 
-// Not again for this connection. False: there is no memory to remember that.
-static bool cross_out(struct connection *connection)
+void dial_release(struct connection *connection)
 {
-    size_t server = server_of(connection);
+    if (!connection->has_place)
+        return;
+    connection->has_place = false;
+    dial_give(connection, server_of(connection));
+}
 
+bool dial_cross_out(struct connection *connection, size_t server)
+{
     if (!connection->tried)
         connection->tried =
             calloc(upstream_config(connection)->server_count / 64 + 1, sizeof(*connection->tried));
@@ -70,6 +77,49 @@ static bool is_failure(int error)
     return error != -ENOMEM && error != -EAGAIN;
 }
 
+// Its name may have lost the address meanwhile: then that says nothing of whoever has the server's place now.
+static void note_failure(struct connection *connection, const struct config_server *held, size_t server, const char *why)
+{
+    struct proxy *proxy = connection->proxy;
+
+    if (upstream_is_still(proxy->upstreams, upstream_of(connection), server, held))
+        upstream_failed(proxy->upstreams, upstream_of(connection), server, why, proxy->now_ns);
+}
+
+static void note_success(struct connection *connection, const struct config_server *held, size_t server)
+{
+    struct proxy *proxy = connection->proxy;
+
+    if (upstream_is_still(proxy->upstreams, upstream_of(connection), server, held))
+        upstream_succeeded(proxy->upstreams, upstream_of(connection), server, proxy->now_ns);
+}
+
+void dial_refused(struct connection *connection, const struct config_server *held, size_t server, int error)
+{
+    log_debug("server refused", log_integer("id", connection->id), log_text("server", held->address.text),
+              log_errno(error));
+    if (is_failure(error))
+        note_failure(connection, held, server, log_error_text(error));
+}
+
+void dial_accepted(struct connection *connection, const struct config_server *held, size_t server)
+{
+    if (!shake_is_wanted(connection))
+        note_success(connection, held, server);
+}
+
+void dial_server_failed(struct connection *connection, const char *why)
+{
+    note_failure(connection, connection->dialling, server_of(connection), why);
+}
+
+void dial_server_succeeded(struct connection *connection)
+{
+    note_success(connection, connection->dialling, server_of(connection));
+    free(connection->tried);
+    connection->tried = NULL;
+}
+
 static void leave_server(struct connection *connection)
 {
     socket_close(connection->server.fd, true);
@@ -77,22 +127,14 @@ static void leave_server(struct connection *connection)
     dial_release(connection);
 }
 
-void dial_failed(struct connection *connection, const char *why)
-{
-    upstream_failed(connection->proxy->upstreams, upstream_of(connection), server_of(connection), why,
-                    connection->proxy->now_ns);
-}
-
-// The server at hand did not take the connection: the next one.
+// The server at hand did not take the connection: the next one, unless another one is being tried.
 static void refused(struct connection *connection, int error)
 {
-    log_debug("server refused", log_integer("id", connection->id),
-              log_text("server", connection->dialling->address.text), log_errno(error));
+    connection->may_race = false;
     leave_server(connection);
-    if (is_failure(error))
-        dial_failed(connection, log_error_text(error));
-    if (cross_out(connection))
-        try_next(connection);
+    dial_refused(connection, connection->dialling, server_of(connection), error);
+    if (dial_cross_out(connection, server_of(connection)) && !race_goes_on(connection))
+        dial_next(connection);
 }
 
 void dial_another(struct connection *connection, const char *why)
@@ -101,13 +143,13 @@ void dial_another(struct connection *connection, const char *why)
               log_text("server", connection->dialling->address.text), log_text("reason", why));
     connection->shake_failure = why;
     leave_server(connection);
-    if (cross_out(connection))
+    if (dial_cross_out(connection, server_of(connection)))
         connection_enter(connection, CONNECTION_DIAL);
 }
 
 // From the client's own address, as a PROXY header named it, or the socket. Servers of the other family, and clients without an
 // address, get ours.
-static int come_from_client(const struct connection *connection, int fd)
+static int come_from_client(const struct connection *connection, const struct config_server *server, int fd)
 {
     struct config_address client = {.text = NULL};
     const char *why;
@@ -116,7 +158,7 @@ static int come_from_client(const struct connection *connection, int fd)
     if (config_address_parse(connection->peer, &client, &why) < 0)
         return 0;
     free(client.text);
-    error = socket_come_from(fd, connection->dialling->address.socket.ss_family, &client.socket);
+    error = socket_come_from(fd, server->address.socket.ss_family, &client.socket);
     return error == -EAFNOSUPPORT ? 0 : error;
 }
 
@@ -130,34 +172,46 @@ static void prepare(struct connection *connection, int fd)
         log_debug("the kernel refuses a TCP option", log_integer("id", connection->id), log_errno(error));
 }
 
-// Starts to connect to the server at hand. False when it could not even be tried, which says nothing of the server.
-static bool try_server(struct connection *connection)
+int dial_open(struct connection *connection, const struct config_server *server)
 {
-    const struct config_server *server = connection->dialling;
-    struct proxy *proxy = connection->proxy;
     int fd = socket_open(server->address.socket.ss_family);
     int error;
 
     if (fd < 0) {
         log_warning("no socket for a server", log_text("server", server->address.text), log_errno(fd));
-        dial_release(connection);
-        return false;
+        return fd;
     }
     if (server->address.socket.ss_family != AF_UNIX)
         prepare(connection, fd);
-    error = upstream_config(connection)->tcp.is_transparent ? come_from_client(connection, fd) : 0;
+    error = upstream_config(connection)->tcp.is_transparent ? come_from_client(connection, server, fd) : 0;
     if (error < 0) {
         log_warning("cannot come from the client's address", log_integer("id", connection->id),
                     log_text("client", connection->peer), log_errno(error));
         socket_close(fd, true);
+        return error;
+    }
+    return fd;
+}
+
+// Starts to connect to the server at hand. False when it could not even be tried, which says nothing of the server.
+static bool try_server(struct connection *connection)
+{
+    const struct config_server *server = connection->dialling;
+    struct proxy *proxy = connection->proxy;
+    uint64_t delay_ns = race_delay_ns(connection);
+    int fd = dial_open(connection, server);
+
+    if (fd < 0) {
         dial_release(connection);
         return false;
     }
+    connection->may_race = delay_ns != UINT64_MAX;
     connection->server.fd = fd;
     connection->server.receive_op.handler = on_connected;
     ring_connect(proxy->ring, &connection->server.receive_op, fd,
                  (const struct sockaddr *)&server->address.socket, server->address.length);
-    timer_set(&proxy->wheel, &connection->timer, proxy->now_ns + proxy->setup.config->timeouts.connect_ns);
+    timer_set(&proxy->wheel, &connection->timer,
+              proxy->now_ns + (connection->may_race ? delay_ns : proxy->setup.config->timeouts.connect_ns));
     return true;
 }
 
@@ -229,6 +283,7 @@ void dial_stop(struct connection *connection)
 {
     if (is_waiting(connection))
         leave_queue(connection);
+    race_stop(connection);
 }
 
 // ---- one after the other ----
@@ -236,7 +291,6 @@ void dial_stop(struct connection *connection)
 // Chooses a server and begins to connect, or ends the connection. False: all that could take it are full.
 static bool dial(struct connection *connection)
 {
-    const struct config_upstream *config = upstream_config(connection);
     struct proxy *proxy = connection->proxy;
     size_t server = 0;
 
@@ -248,9 +302,12 @@ static bool dial(struct connection *connection)
 
         switch (upstream_choose(proxy->upstreams, &wish, &server)) {
         case UPSTREAM_CHOSEN:
-            connection->dialling = &config->servers[server];
+            upstream_drop(connection->dialling);
+            connection->dialling = upstream_hold(proxy->upstreams, upstream_of(connection), server);
+            connection->connected = NULL; // one that was left may have been that
+            connection->server_index = (uint32_t)server;
             connection->has_place = true;
-            if (try_server(connection) || !cross_out(connection))
+            if (try_server(connection) || !dial_cross_out(connection, server))
                 return true;
             break;
         case UPSTREAM_FULL:
@@ -261,15 +318,16 @@ static bool dial(struct connection *connection)
                                connection->shake_failure);
             else
                 connection_end(connection, END_SERVER_UNREACHABLE, ALERT_INTERNAL_ERROR,
-                               !connection->tried          ? "no server takes connections"
-                               : config->server_count == 1 ? "the server did not accept"
-                                                           : "no server accepted");
+                               !connection->tried ? "no server takes connections"
+                               : upstream_count(proxy->upstreams, upstream_of(connection)) == 1
+                                   ? "the server did not accept"
+                                   : "no server accepted");
             return true;
         }
     }
 }
 
-static void try_next(struct connection *connection)
+void dial_next(struct connection *connection)
 {
     if (!dial(connection))
         join_queue(connection);
@@ -281,7 +339,7 @@ void dial_start(struct connection *connection)
 
     // Who came first is served first.
     if (list_empty(&proxy->queues[upstream_of(connection)]))
-        try_next(connection);
+        dial_next(connection);
     else
         join_queue(connection);
 }
@@ -294,32 +352,40 @@ void dial_timed_out(struct connection *connection)
         connection_end(connection, END_QUEUE_TIMEOUT, ALERT_INTERNAL_ERROR, "every server is full");
         return;
     }
+    if (race_is_on(connection)) {
+        race_timed_out(connection);
+        return;
+    }
     if (!connection->server.receive_op.in_flight) {
         connection_end(connection, END_HANDSHAKE_TIMEOUT, ALERT_NONE, "the last flight could not be sent");
+        return;
+    }
+    if (connection->may_race) {
+        race_begin(connection);
         return;
     }
     ring_cancel(proxy->ring, &connection->server.receive_op);                      // completes as refused
     timer_set(&proxy->wheel, &connection->timer, proxy->now_ns + CANCEL_AGAIN_NS); // unless it was lost
 }
 
-void dial_succeeded(struct connection *connection)
+void dial_stands(struct connection *connection)
 {
-    struct proxy *proxy = connection->proxy;
-
-    upstream_succeeded(proxy->upstreams, upstream_of(connection), server_of(connection), proxy->now_ns);
-    free(connection->tried);
-    connection->tried = NULL;
+    connection->may_race = false;
+    connection->connected = connection->dialling;
+    connection->connected_ns = connection->proxy->now_ns;
+    if (!shake_is_wanted(connection)) { // else another server may have to be tried
+        free(connection->tried);
+        connection->tried = NULL;
+    }
+    connection_server_stands(connection);
 }
 
+// The server at hand has taken it, and no other one was faster.
 static void connected(struct connection *connection)
 {
-    struct proxy *proxy = connection->proxy;
-
-    connection->connected = connection->dialling;
-    connection->connected_ns = proxy->now_ns;
-    if (!shake_is_wanted(connection))
-        dial_succeeded(connection);
-    connection_server_stands(connection);
+    dial_accepted(connection, connection->dialling, server_of(connection));
+    race_stop(connection);
+    dial_stands(connection);
 }
 
 static void on_connected(struct ring_op *op, const struct ring_completion *completion)
@@ -329,6 +395,8 @@ static void on_connected(struct ring_op *op, const struct ring_completion *compl
 
     if (connection->state != CONNECTION_DIAL)
         connection_drain(connection);
+    else if (race_is_lost(connection))
+        ; // whatever it says now is too late
     else if (completion->result < 0)
         refused(connection, completion->result == -ECANCELED ? -ETIMEDOUT : completion->result);
     else

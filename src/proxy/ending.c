@@ -270,13 +270,13 @@ static void cancel_all(struct connection *connection)
     ring_cancel(ring, &connection->client.transmit_op);
     ring_cancel(ring, &connection->server.receive_op);
     ring_cancel(ring, &connection->server.transmit_op);
+    dial_stop(connection);
     waiting_stop(connection);
     timer_set(&connection->proxy->wheel, &connection->timer, until(connection, CANCEL_AGAIN_NS));
 }
 
 void ending_die(struct connection *connection)
 {
-    dial_stop(connection);
     flow_stop(&connection->up);
     flow_stop(&connection->down);
     cancel_all(connection);
@@ -286,7 +286,7 @@ static bool is_quiet(const struct connection *connection)
 {
     return !connection->client.receive_op.in_flight && !connection->client.transmit_op.in_flight &&
            !connection->server.receive_op.in_flight && !connection->server.transmit_op.in_flight &&
-           !connection->watch_op.in_flight;
+           !connection->rival && !connection->watch_op.in_flight;
 }
 
 // After this nothing refers to the connection: its operations are not in flight and their completions were run (the ring
@@ -310,6 +310,7 @@ bool connection_reap(struct connection *connection)
     timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
     dial_release(connection);
+    dial_forget(connection);
     socket_close(connection->client.fd, !orderly && !connection->client.is_shut);
     flow_finish(&connection->up);
     flow_finish(&connection->down);

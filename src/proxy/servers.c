@@ -2,7 +2,9 @@
 #include "ringbolt/servers.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ringbolt/clock.h"
 #include "ringbolt/shared_memory.h"
@@ -12,6 +14,21 @@
 
 _Static_assert(sizeof(struct servers_state) == 2 * LINE, "a server's state has its lines for itself");
 
+// An address that changes under its readers: the version is odd meanwhile.
+#define SITE_WORDS 4
+#define SITE_TRIES 10000
+
+struct site {
+    _Atomic uint32_t version;
+    _Atomic uint32_t presence;          // enum servers_presence
+    _Atomic uint64_t words[SITE_WORDS]; // a struct sockaddr_in or sockaddr_in6
+    char padding[24];
+};
+
+_Static_assert(sizeof(struct site) == LINE, "a site has its line for itself");
+_Static_assert(sizeof(struct sockaddr_in6) <= SITE_WORDS * sizeof(uint64_t),
+               "a site has room for an address");
+
 struct servers {
     unsigned workers;
     size_t server_count;
@@ -19,6 +36,8 @@ struct servers {
     size_t row;     // places in a worker's row: servers, then queues, then what fills the line
     size_t *firsts; // by upstream: its first server's number
     struct servers_state *states;
+    struct site *sites;        // by server
+    _Atomic uint32_t *changes; // of sites, by upstream
     _Atomic uint32_t *places; // a row for each worker
     void *memory;
     size_t size;
@@ -31,6 +50,18 @@ static size_t row_of(size_t places)
     const size_t in_line = LINE / sizeof(uint32_t);
 
     return (places + in_line - 1) / in_line * in_line;
+}
+
+static void fill_sites(struct servers *servers, const struct config *config)
+{
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        for (size_t j = 0; j < config->upstreams[i].server_count; j++) {
+            const struct config_server *server = &config->upstreams[i].servers[j];
+
+            if (server->name && server->address.length > 0)
+                servers_set_site(servers, i, servers_number(servers, i, j), SERVERS_HERE, &server->address);
+        }
+    }
 }
 
 int servers_create(const struct config *config, struct servers **ret)
@@ -49,13 +80,17 @@ int servers_create(const struct config *config, struct servers **ret)
     servers->upstream_count = config->upstream_count;
     servers->workers = config->workers;
     servers->row = row_of(servers->server_count + servers->upstream_count + 1);
-    servers->size =
-        servers->server_count * sizeof(*servers->states) + servers->workers * servers->row * sizeof(uint32_t);
+    servers->size = servers->server_count * (sizeof(*servers->states) + sizeof(*servers->sites)) +
+                    servers->workers * servers->row * sizeof(uint32_t) +
+                    servers->upstream_count * sizeof(uint32_t);
     servers->memory = shared_memory_create(servers->size);
     if (!servers->memory)
         goto failed;
     servers->states = servers->memory;
-    servers->places = (_Atomic uint32_t *)(servers->states + servers->server_count);
+    servers->sites = (struct site *)(servers->states + servers->server_count);
+    servers->places = (_Atomic uint32_t *)(servers->sites + servers->server_count);
+    servers->changes = servers->places + servers->workers * servers->row;
+    fill_sites(servers, config);
     *ret = servers;
     return 0;
 failed:
@@ -244,6 +279,77 @@ uint64_t servers_weight(const struct servers_state *state, const struct config_h
         return whole;
     part = whole * gone_ms / slow_ms;
     return part > 0 ? part : 1;
+}
+
+// ---- sites ----
+
+static socklen_t length_of(int family)
+{
+    return family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+}
+
+// Everything here is sequentially consistent: the promise at servers_set_site() rests on one order of versions and places.
+void servers_site(const struct servers *servers, size_t number, struct servers_site *ret)
+{
+    const struct site *site = &servers->sites[number];
+
+    for (unsigned tries = 0; tries < SITE_TRIES; tries++) {
+        uint64_t words[SITE_WORDS];
+
+        *ret = (struct servers_site){.version = atomic_load(&site->version)};
+        ret->presence = (enum servers_presence)atomic_load(&site->presence);
+        for (size_t i = 0; i < SITE_WORDS; i++)
+            words[i] = atomic_load(&site->words[i]);
+        if (ret->version % 2 != 0 || atomic_load(&site->version) != ret->version)
+            continue;
+        if (ret->presence == SERVERS_EMPTY)
+            return;
+        memcpy(&ret->address, words, sizeof(words));
+        ret->length = length_of(ret->address.ss_family);
+        return;
+    }
+    *ret = (struct servers_site){.presence = SERVERS_EMPTY}; // the master died as it wrote: so will we
+}
+
+uint32_t servers_site_version(const struct servers *servers, size_t number)
+{
+    return atomic_load(&servers->sites[number].version);
+}
+
+uint32_t servers_site_changes(const struct servers *servers, size_t upstream)
+{
+    return atomic_load(&servers->changes[upstream]);
+}
+
+void servers_set_site(struct servers *servers, size_t upstream, size_t number, enum servers_presence presence,
+                      const struct config_address *address)
+{
+    struct site *site = &servers->sites[number];
+    uint64_t words[SITE_WORDS] = {0};
+
+    atomic_fetch_add(&site->version, 1);
+    atomic_store(&site->presence, presence);
+    if (address) {
+        memcpy(words, &address->socket, length_of(address->socket.ss_family));
+        for (size_t i = 0; i < SITE_WORDS; i++)
+            atomic_store(&site->words[i], words[i]);
+    }
+    atomic_fetch_add(&site->version, 1);
+    atomic_fetch_add(&servers->changes[upstream], 1);
+}
+
+void servers_join(struct servers_state *state, bool is_new, uint64_t now_ns)
+{
+    if (is_new) {
+        atomic_store(&state->failures_total, 0);
+        atomic_store(&state->connects_total, 0);
+    }
+    // Nobody has asked for its health meanwhile.
+    atomic_store(&state->failures, 0);
+    atomic_store(&state->is_out, 0);
+    atomic_store(&state->trial_until_ns, 0);
+    atomic_store(&state->returned_ns, now_ns);
+    atomic_store(&state->changed_ns, now_ns);
 }
 
 // ---- orders ----

@@ -56,7 +56,7 @@ void shake_begin(struct connection *connection)
     const struct engine_peer peer = {
         .name = name ? name : connection->connected->host,
         .alpn = connection->names.alpn ? connection->names.alpn->text : NULL,
-        .server = (size_t)(connection->connected - upstream->servers),
+        .server = connection->server_index,
     };
 
     connection->server_engine = engine_create_client(context_of(connection), &peer);
@@ -101,7 +101,7 @@ static void lost(struct connection *connection, const char *why)
     connection->is_shake_late = false;
     engine_destroy(connection->server_engine);
     connection->server_engine = NULL;
-    dial_failed(connection, why);
+    dial_server_failed(connection, why);
     dial_another(connection, why);
 }
 
@@ -117,7 +117,7 @@ static void failed(struct connection *connection)
 
     // What protocols are offered the client chooses: that none is taken says nothing of the server.
     if ((unsigned)alert != ALERT_NO_APPLICATION_PROTOCOL)
-        dial_failed(connection, engine_failure(engine));
+        dial_server_failed(connection, engine_failure(engine));
     connection->detail_owned =
         strdup(engine_failure(engine)); // only the log misses it when there is no memory
     connection_end(connection, engine_is_untrusted(engine) ? END_SERVER_UNTRUSTED : END_SERVER_HANDSHAKE,
@@ -137,7 +137,7 @@ static void take_keys(struct connection *connection)
     endpoint_protect(&connection->server, &outcome.receive, &outcome.transmit, outcome.payload_max);
     record_keys_wipe(&outcome.receive);
     record_keys_wipe(&outcome.transmit);
-    dial_succeeded(connection);
+    dial_server_succeeded(connection);
     header_out_forget(connection);
     connection->server_resumed = outcome.resumed;
     connection->server_version = outcome.version_name;

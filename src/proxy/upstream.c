@@ -8,16 +8,33 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 #include "ringbolt/log_quota.h"
+#include "src/config/address.h"
 
 #define WEIGHT_UNIT 256 // what a weight of 1 counts as, so that a part of it can be told
 #define TRIAL_SLACK_NS                                                                                       \
     CLOCK_NS_PER_S // a trial whose end nobody tells (its worker died) is over so long after its timeout
+
+// A server of a name with the address that it has, or had: connections that go there hold it.
+struct held {
+    struct config_server server; // host and name are the configuration's
+    unsigned users;              // with the upstream itself, while it is there
+    char text[ADDRESS_TEXT_SIZE];
+};
+
+// What is known of a server of a name.
+struct seen {
+    uint32_t version;
+    struct held *held;      // NULL: it isn't there
+    uint64_t slow_until_ns; // others are preferred until then
+};
 
 struct upstream {
     const struct config_upstream *config;
     bool may_go_out; // another server could do the work of one that is out
     uint64_t *identities;
     int64_t *turns;
+    struct seen *seen; // NULL: no server has a name
+    uint32_t changes;  // servers_site_changes() when that was looked at
 };
 
 struct upstreams {
@@ -29,6 +46,151 @@ struct upstreams {
     struct log_quota quota;               // of lines that say that servers are out, or back
 };
 
+// ---- names ----
+
+static const struct config_server *config_of(const struct upstreams *upstreams, size_t upstream,
+                                             size_t server)
+{
+    return &upstreams->each[upstream].config->servers[server];
+}
+
+static bool is_here(const struct upstream *upstream, size_t server)
+{
+    return !upstream->config->servers[server].name || upstream->seen[server].held;
+}
+
+// For the log.
+static const char *text_of(const struct upstreams *upstreams, size_t upstream, size_t server)
+{
+    const struct seen *seen = upstreams->each[upstream].seen;
+
+    if (seen && seen[server].held)
+        return seen[server].held->text;
+    return config_of(upstreams, upstream, server)->address.text;
+}
+
+void upstream_drop(const struct config_server *server)
+{
+    struct held *held = (struct held *)(uintptr_t)server; // its first member
+
+    if (server && server->name && --held->users == 0)
+        free(held);
+}
+
+static void forget(struct seen *seen)
+{
+    if (seen->held)
+        upstream_drop(&seen->held->server);
+    seen->held = NULL;
+    seen->slow_until_ns = 0;
+}
+
+// The address that a server of a name has now. False: no memory.
+static bool see(struct upstreams *upstreams, size_t which, size_t server)
+{
+    struct upstream *upstream = &upstreams->each[which];
+    struct seen *seen = &upstream->seen[server];
+    struct servers_site site;
+    struct held *held;
+
+    servers_site(upstreams->servers, servers_number(upstreams->servers, which, server), &site);
+    if (site.version == seen->version && seen->held)
+        return true;
+    forget(seen);
+    seen->version = site.version;
+    if (site.presence != SERVERS_HERE)
+        return true;
+    held = calloc(1, sizeof(*held));
+    if (!held)
+        return false;
+    held->users = 1;
+    held->server = upstream->config->servers[server];
+    held->server.address = (struct config_address){.socket = site.address, .length = site.length};
+    address_text(&held->server.address, held->text);
+    held->server.address.text = held->text;
+    seen->held = held;
+    upstream->identities[server] = balance_hash(held->text, strlen(held->text));
+    return true;
+}
+
+// Looks at the sites again if one has changed.
+static void refresh(struct upstreams *upstreams, size_t which)
+{
+    struct upstream *upstream = &upstreams->each[which];
+    uint32_t changes = servers_site_changes(upstreams->servers, which);
+    size_t working = 0;
+    bool is_whole = true;
+
+    if (!upstream->seen || upstream->changes == changes)
+        return;
+    for (size_t i = 0; i < upstream->config->server_count; i++) {
+        if (upstream->config->servers[i].name)
+            is_whole = see(upstreams, which, i) && is_whole;
+        working += upstream->config->servers[i].weight > 0 && is_here(upstream, i);
+    }
+    upstream->may_go_out = working > 1;
+    if (is_whole) // else there is no memory for one, which is there with the next look
+        upstream->changes = changes;
+}
+
+const struct config_server *upstream_hold(struct upstreams *upstreams, size_t upstream, size_t server)
+{
+    const struct config_server *config = config_of(upstreams, upstream, server);
+    struct held *held;
+
+    if (!config->name)
+        return config;
+    held = upstreams->each[upstream].seen[server].held;
+    held->users++;
+    return &held->server;
+}
+
+bool upstream_is_still(const struct upstreams *upstreams, size_t upstream, size_t server,
+                       const struct config_server *held)
+{
+    const struct seen *seen = upstreams->each[upstream].seen;
+
+    return !held->name || (seen[server].held && &seen[server].held->server == held);
+}
+
+static int family_of(const struct upstream *upstream, size_t server)
+{
+    return upstream->seen[server].held->server.address.socket.ss_family;
+}
+
+bool upstream_has_other_family(const struct upstreams *upstreams, size_t upstream,
+                               const struct config_server *held)
+{
+    const struct upstream *which = &upstreams->each[upstream];
+
+    for (size_t i = 0; held->name && i < held->name->count; i++) {
+        size_t server = held->name->first + i;
+
+        if (is_here(which, server) && family_of(which, server) != held->address.socket.ss_family)
+            return true;
+    }
+    return false;
+}
+
+void upstream_overtaken(struct upstreams *upstreams, size_t upstream, size_t server,
+                        const struct config_server *held, uint64_t now_ns)
+{
+    const struct upstream *which = &upstreams->each[upstream];
+
+    if (upstream_is_still(upstreams, upstream, server, held))
+        which->seen[server].slow_until_ns = now_ns + which->config->health.fail_timeout_ns;
+}
+
+size_t upstream_count(const struct upstreams *upstreams, size_t upstream)
+{
+    const struct upstream *which = &upstreams->each[upstream];
+    size_t count = 0;
+
+    for (size_t i = 0; i < which->config->server_count; i++)
+        count += is_here(which, i);
+    return count;
+}
+
 // ---- life ----
 
 static bool upstream_init(struct upstream *upstream, const struct config_upstream *config, unsigned worker)
@@ -38,15 +200,19 @@ static bool upstream_init(struct upstream *upstream, const struct config_upstrea
     upstream->config = config;
     upstream->identities = calloc(config->server_count, sizeof(*upstream->identities));
     upstream->turns = calloc(config->server_count, sizeof(*upstream->turns));
-    if (!upstream->identities || !upstream->turns)
+    if (config->name_count > 0)
+        upstream->seen = calloc(config->server_count, sizeof(*upstream->seen));
+    if (!upstream->identities || !upstream->turns || (config->name_count > 0 && !upstream->seen))
         return false;
     for (size_t i = 0; i < config->server_count; i++) {
         const char *name = config->servers[i].address.text;
 
-        upstream->identities[i] = balance_hash(name, strlen(name));
+        if (name)
+            upstream->identities[i] = balance_hash(name, strlen(name));
         // Of servers that are owed the same the first is taken: with a little more for another one each worker begins elsewhere.
         upstream->turns[i] = i == worker % config->server_count;
-        working += config->servers[i].weight > 0;
+        working += config->servers[i].weight > 0 &&
+                   !config->servers[i].name; // those that have one are counted by refresh()
     }
     upstream->may_go_out = working > 1;
     return true;
@@ -66,6 +232,7 @@ struct upstreams *upstreams_create(const struct config *config, struct servers *
     for (size_t i = 0; upstreams->each && i < config->upstream_count; i++) {
         if (!upstream_init(&upstreams->each[i], &config->upstreams[i], worker))
             goto failed;
+        refresh(upstreams, i);
         if (config->upstreams[i].server_count > most)
             most = config->upstreams[i].server_count;
     }
@@ -82,6 +249,9 @@ void upstreams_destroy(struct upstreams *upstreams)
     if (!upstreams)
         return;
     for (size_t i = 0; upstreams->each && i < upstreams->config->upstream_count; i++) {
+        for (size_t j = 0; upstreams->each[i].seen && j < upstreams->config->upstreams[i].server_count; j++)
+            forget(&upstreams->each[i].seen[j]);
+        free(upstreams->each[i].seen);
         free(upstreams->each[i].identities);
         free(upstreams->each[i].turns);
     }
@@ -101,6 +271,7 @@ static bool was_tried(const struct upstream_wish *wish, size_t server)
 struct level {
     bool is_backup;
     bool is_desperate; // health is not asked
+    bool takes_slow;   // those too that were overtaken
 };
 
 static struct servers_state *state_of(const struct upstreams *upstreams, size_t upstream, size_t server)
@@ -114,6 +285,12 @@ static bool is_candidate(const struct upstreams *upstreams, const struct upstrea
     const struct config_server *config = &upstreams->each[wish->upstream].config->servers[server];
     const struct servers_state *state = state_of(upstreams, wish->upstream, server);
 
+    const struct upstream *upstream = &upstreams->each[wish->upstream];
+
+    if (!is_here(upstream, server) ||
+        (wish->name && (config->name != wish->name || family_of(upstream, server) != wish->family)) ||
+        (config->name && !level.takes_slow && upstream->seen[server].slow_until_ns > wish->now_ns))
+        return false;
     return config->weight > 0 && config->is_backup == level.is_backup && !was_tried(wish, server) &&
            atomic_load(&state->order) == SERVERS_READY &&
            (level.is_desperate || servers_is_fit(state, wish->now_ns));
@@ -185,11 +362,17 @@ static bool claim(struct upstreams *upstreams, const struct upstream_wish *wish,
 {
     const struct config *config = upstreams->config;
     struct servers_state *state = state_of(upstreams, wish->upstream, server);
+    const struct seen *seen = upstreams->each[wish->upstream].seen;
     size_t number = servers_number(upstreams->servers, wish->upstream, server);
 
     if (!servers_take(upstreams->servers, upstreams->worker, number,
                       config->upstreams[wish->upstream].servers[server].max_connections)) {
         *is_full = true;
+        return false;
+    }
+    if (seen && servers_site_version(upstreams->servers, number) != seen[server].version) {
+        // It left just now. If its name has another address in its place, the next level finds that.
+        servers_give(upstreams->servers, upstreams->worker, number);
         return false;
     }
     if (level.is_desperate || atomic_load(&state->is_out) == 0 ||
@@ -202,15 +385,19 @@ static bool claim(struct upstreams *upstreams, const struct upstream_wish *wish,
 enum upstream_answer upstream_choose(struct upstreams *upstreams, const struct upstream_wish *wish,
                                      size_t *ret_server)
 {
-    static const struct level levels[] = {{false, false}, {true, false}, {false, true}, {true, true}};
+    static const struct level levels[] = {
+        {false, false, false}, {false, false, true}, {true, false, false},
+        {true, false, true},   {false, true, true},  {true, true, true},
+    };
     bool is_full = false;
 
     for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
         size_t count;
 
         // Who is well and full is waited for; who is out is no help.
-        if (is_full && levels[i].is_desperate)
+        if (levels[i].is_desperate && (is_full || wish->name))
             break;
+        refresh(upstreams, wish->upstream);
         count = gather(upstreams, wish, levels[i], &is_full);
         while (count > 0) {
             size_t picked = pick(upstreams, wish, count);
@@ -242,7 +429,7 @@ void upstream_failed(struct upstreams *upstreams, size_t upstream, size_t server
     if (servers_failed(state_of(upstreams, upstream, server), health, which->may_go_out, now_ns) &&
         log_quota_take(&upstreams->quota, now_ns))
         log_warning("server is out", log_text("upstream", which->config->name),
-                    log_text("server", which->config->servers[server].address.text),
+                    log_text("server", text_of(upstreams, upstream, server)),
                     log_integer("failures", health->max_fails), log_text("error", why),
                     health->check == CONFIG_CHECK_OFF
                         ? log_integer("retry_ms", health->fail_timeout_ns / CLOCK_NS_PER_MS)
@@ -256,7 +443,7 @@ void upstream_succeeded(struct upstreams *upstreams, size_t upstream, size_t ser
     if (servers_succeeded(state_of(upstreams, upstream, server), &which->config->health, now_ns) &&
         log_quota_take(&upstreams->quota, now_ns))
         log_info("server is back", log_text("upstream", which->config->name),
-                 log_text("server", which->config->servers[server].address.text));
+                 log_text("server", text_of(upstreams, upstream, server)));
 }
 
 uint64_t upstreams_due_ns(const struct upstreams *upstreams)

@@ -18,6 +18,9 @@ struct upstream_wish {
     const char *
         client; // the client's address as text, with its port: source_hash goes by what is before the last colon
     const uint64_t *tried; // a bit for each server of the upstream that was tried already; NULL: none
+    const struct config_name *
+        name; // NULL: any server. Else only those of this name with an address of `family`, and none that is out
+    int family;
     uint64_t now_ns;
 };
 
@@ -36,6 +39,20 @@ void upstreams_destroy(struct upstreams *upstreams); // NULL is accepted
 enum upstream_answer upstream_choose(struct upstreams *upstreams, const struct upstream_wish *wish,
                                      size_t *ret_server);
 void upstream_give(struct upstreams *upstreams, size_t upstream, size_t server);
+
+// The server with its address as it was when it was chosen: it stays until upstream_drop(), whatever becomes of its name.
+const struct config_server *upstream_hold(struct upstreams *upstreams, size_t upstream, size_t server);
+void upstream_drop(const struct config_server *server); // NULL is accepted
+// Whether the server is still at this address.
+bool upstream_is_still(const struct upstreams *upstreams, size_t upstream, size_t server,
+                       const struct config_server *held);
+// Whether its name has an address of the other family.
+bool upstream_has_other_family(const struct upstreams *upstreams, size_t upstream,
+                               const struct config_server *held);
+// Another server of its name has taken a connection that was sent there before: for health.fail_timeout this worker prefers others.
+void upstream_overtaken(struct upstreams *upstreams, size_t upstream, size_t server,
+                        const struct config_server *held, uint64_t now_ns);
+size_t upstream_count(const struct upstreams *upstreams, size_t upstream); // servers that are there
 
 // What became of connecting, and of shaking hands where servers speak TLS; says it when that changed the server's health, if not so many
 // changed just now. why: for the log.

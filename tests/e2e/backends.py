@@ -74,7 +74,7 @@ class Session:
 class Actor:
     """One listening socket, a thread a connection. address: what Ringbolt is told."""
 
-    def __init__(self, path=None, host="127.0.0.1"):
+    def __init__(self, path=None, host="127.0.0.1", port=0):
         if path:
             self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.listener.bind(path)
@@ -82,7 +82,8 @@ class Actor:
             self.address = f"unix:{path}"
         else:
             self.listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-            self.listener.bind((host, 0))
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.listener.bind((host, port))
             port = self.listener.getsockname()[1]
             self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.listener.listen(4096)

@@ -40,12 +40,12 @@ class Port:
     """A free port of the kernel's choosing. The socket stays bound without listening, so nobody else gets the number; Ringbolt
     may bind it too, because both say SO_REUSEADDR and SO_REUSEPORT."""
 
-    def __init__(self, host="127.0.0.1"):
+    def __init__(self, host="127.0.0.1", number=0):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self.socket.bind((host, 0))
+        self.socket.bind((host, number))
         self.address = (host, self.socket.getsockname()[1])
         self.text = f"[{host}]:{self.address[1]}" if ":" in host else f"{host}:{self.address[1]}"
 

@@ -189,14 +189,14 @@ def test_weight_zero(started, actors):
 class NamedServer:
     """named_server.py, which can be killed, stopped and started again at its address."""
 
-    def __init__(self, name, backlog=128):
-        self.name, self.backlog, self.port, self.process = name, backlog, ringbolt.Port(), None
+    def __init__(self, name, backlog=128, port=None, prefix=()):
+        self.name, self.backlog, self.port, self.prefix, self.process = name, backlog, port or ringbolt.Port(), prefix, None
         self.address = self.port.text
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen([sys.executable, os.path.join(os.path.dirname(__file__), "named_server.py"), self.name,
-                                         str(self.port.address[1]), str(self.backlog)], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([*self.prefix, sys.executable, os.path.join(os.path.dirname(__file__), "named_server.py"),
+                                         self.name, str(self.port.address[1]), str(self.backlog), self.port.address[0]], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE)
         assert self.process.stdout.readline() == b"ready\n"
 
@@ -216,8 +216,8 @@ class NamedServer:
 class Load:
     """Threads that ask one question after the other, each over a connection of its own."""
 
-    def __init__(self, listener, threads):
-        self.listener = listener
+    def __init__(self, listener, threads, connect=connect):
+        self.listener, self.connect = listener, connect
         self.changed = threading.Condition()
         self.answers = collections.Counter()  # by server
         self.lost = 0
@@ -242,7 +242,7 @@ class Load:
         """The name of the server that answered; None: nobody did."""
         got = b""
         try:
-            with connect(self.listener) as client:
+            with self.connect(self.listener) as client:
                 client.sendall(question.encode() + b"\n")
                 while more := client.recv(1000):
                     got += more

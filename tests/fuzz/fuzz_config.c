@@ -167,7 +167,8 @@ static void check_config(const struct config *config)
     for (size_t i = 0; i < config->upstream_count; i++) {
         REQUIRE(config->upstreams[i].server_count > 0);
         for (size_t j = 0; j < config->upstreams[i].server_count; j++)
-            check_address(&config->upstreams[i].servers[j].address);
+            if (config->upstreams[i].servers[j].address.length > 0 || !config->upstreams[i].servers[j].name)
+                check_address(&config->upstreams[i].servers[j].address);
     }
 }
 

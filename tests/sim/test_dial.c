@@ -222,6 +222,23 @@ static void prepare(uint64_t seed, size_t count, unsigned most, unsigned queue_s
     };
 }
 
+// Afterwards: all are of one name, the even ones at addresses of IPv4, the odd ones of IPv6, and the other family is tried beside one
+// that has not answered for a tenth of a second.
+static void prepare_families(void)
+{
+    static struct config_name name;
+
+    name = (struct config_name){.text = (char *)"name", .count = upstream.server_count};
+    for (size_t i = 0; i < upstream.server_count; i++) {
+        server_configs[i].name = &name;
+        server_configs[i].address.length = sizeof(struct sockaddr_in6);
+        server_configs[i].address.socket.ss_family = i % 2 ? AF_INET6 : AF_INET;
+    }
+    upstream.names = &name;
+    upstream.name_count = 1;
+    upstream.resolve.attempt_delay_ns = SECOND / 10;
+}
+
 static void open_proxy(void)
 {
     stage_open(&stage, &config, 2u << 20, &context, material);
@@ -314,6 +331,58 @@ static void test_nobody_accepts(void **state)
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(servers[i].attempts, 1);
     close_proxy();
+}
+
+// One family says nothing, and there is all the time in the world: everybody is served by the other one, and that is no failure.
+static void test_other_family(void **state)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        unsigned dead = seed % 2;
+
+        prepare(seed, 2, 0, 0);
+        prepare_families();
+        config.timeouts.connect_ns = 900 * SECOND;
+        upstream.health.fail_timeout_ns = seed % 3 * SECOND;
+        servers[dead].answer = WORLD_DIAL_HANG;
+        servers[!dead].answer = WORLD_DIAL_ACCEPT;
+        open_proxy();
+        for (unsigned i = 0; i < 8; i++)
+            (void)arrive();
+        step_until(answer_count == 8);
+        assert_true(servers[dead].attempts > 0);
+        assert_int_equal(servers[!dead].attempts, 8);
+        step_until(servers_live(stage.servers, dead) == 0);
+        assert_int_equal(atomic_load(&servers_state(stage.servers, dead)->failures_total), 0);
+        assert_true(world_now_ns() < 100 * SECOND);
+        close_proxy();
+    }
+}
+
+// The one that was late answers as it is overtaken, or just before: one of them has each connection, and no place is lost.
+static void test_close_race(void **state)
+{
+    for (uint64_t seed = 1; seed <= 150; seed++) {
+        prepare(seed, 2, 0, 0);
+        prepare_families();
+        servers[0].answer = servers[1].answer = WORLD_DIAL_HANG;
+        open_proxy();
+        for (unsigned i = 0; i < 6; i++)
+            (void)arrive();
+        for (unsigned steps = 0; steps < STEPS_MAX && answer_count < 6; steps++) {
+            if (world_chance(2))
+                servers[world_below(2)].answer = world_chance(50) ? WORLD_DIAL_ACCEPT : WORLD_DIAL_HANG;
+            step();
+            if (world_now_ns() > SECOND / 2)
+                servers[seed % 2].answer = WORLD_DIAL_ACCEPT;
+        }
+        assert_int_equal(answer_count, 6);
+        step_until(proxy_connection_count(stage.proxy) == 0);
+        for (unsigned i = 0; i < 2; i++) {
+            assert_int_equal(servers_live(stage.servers, i), 0);
+            assert_int_equal(atomic_load(&servers_state(stage.servers, i)->failures_total), 0);
+        }
+        close_proxy();
+    }
 }
 
 // After three failures in a row nobody goes there any more.
@@ -538,6 +607,8 @@ static void run_seed(uint64_t seed)
     upstream.health.fail_timeout_ns = world_below(5 * SECOND);
     for (size_t i = 0; i < upstream.server_count; i++)
         server_configs[i].is_backup = world_chance(20);
+    if (world_chance(60))
+        prepare_families();
     open_proxy();
     world_trouble = world_chance(50) ? 0 : (unsigned)world_below(4);
     for (steps = 0; steps < 600; steps++) {
@@ -548,6 +619,8 @@ static void run_seed(uint64_t seed)
         if (world_chance(2))
             servers_set_order(servers_state(stage.servers, which), (enum servers_order)world_below(3),
                               world_now_ns());
+        if (upstream.name_count > 0 && world_chance(3))
+            servers_set_site(stage.servers, 0, which, world_chance(50) ? SERVERS_GONE : SERVERS_HERE, NULL);
         if (world_chance(8) && visitor_count < VISITORS_MAX)
             arrive()->stays = world_chance(50);
         if (visitor_count > 0 && world_chance(5)) {
@@ -562,6 +635,8 @@ static void run_seed(uint64_t seed)
     for (size_t i = 0; i < upstream.server_count; i++) {
         servers[i].answer = WORLD_DIAL_ACCEPT;
         servers_set_order(servers_state(stage.servers, i), SERVERS_READY, world_now_ns());
+        if (upstream.name_count > 0)
+            servers_set_site(stage.servers, 0, i, SERVERS_HERE, NULL);
     }
     for (unsigned i = 0; i < visitor_count && world_chance(80); i++)
         visitors[i].stays = false;
@@ -580,6 +655,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_next_server_is_tried),
         cmocka_unit_test(test_nobody_accepts),
+        cmocka_unit_test(test_other_family),
+        cmocka_unit_test(test_close_race),
         cmocka_unit_test(test_out),
         cmocka_unit_test(test_all_drained),
         cmocka_unit_test(test_queue_is_served_in_order),

@@ -61,10 +61,10 @@ static void test_hosts(void **state)
                                      "'[2001:db8:0::1]:1'}, {address: 'two.example:2'}]}]\n");
     const struct config_upstream *upstream = &config->upstreams[0];
 
-    assert_int_equal(upstream->server_count, 3);
+    assert_int_equal(upstream->server_count, 1 + 16);
     assert_string_equal(upstream->servers[0].host, "2001:db8::1");
-    assert_string_equal(upstream->servers[1].host, "two.example");
-    assert_string_equal(upstream->servers[2].host, "two.example");
+    for (size_t i = 1; i < upstream->server_count; i++) // also of an address that is found later
+        assert_string_equal(upstream->servers[i].host, "two.example");
     config_destroy(config);
 }
 

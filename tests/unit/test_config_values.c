@@ -302,14 +302,19 @@ static void test_names(void **state)
                                      "{address: \"192.0.2.1:80\"}, {address: \"two.example:80\"}, "
                                      "{address: \"two.example:81\"}]}]\n");
     const struct config_upstream *upstream = &config->upstreams[0];
+    size_t found = 0;
 
-    assert_int_equal(upstream->server_count, COUNT(expected));
-    for (size_t i = 0; i < COUNT(expected); i++) {
+    assert_int_equal(upstream->server_count, 2 + 2 * 16); // each name has room for more
+    for (size_t i = 0; i < upstream->server_count; i++) {
         char text[ADDRESS_TEXT_SIZE];
+        if (upstream->servers[i].address.length == 0)
+            continue;
         address_text(&upstream->servers[i].address, text);
-        assert_string_equal(text, expected[i]);
-        assert_string_equal(upstream->servers[i].address.text, expected[i]);
+        assert_true(found < COUNT(expected));
+        assert_string_equal(text, expected[found]);
+        assert_string_equal(upstream->servers[i].address.text, expected[found++]);
     }
+    assert_int_equal(found, COUNT(expected));
     config_destroy(config);
 }
 

@@ -98,7 +98,7 @@ static void tell_limits(void)
     struct rlimit core;
     char text[128];
 
-    if (fetch_confine() < 0)
+    if (fetch_confine("test") < 0)
         _exit(9);
     getrlimit(RLIMIT_FSIZE, &files);
     getrlimit(RLIMIT_CPU, &cpu);
@@ -119,7 +119,7 @@ static void tell_reach(void)
     bool can_read_hosts;
     pid_t parent = getppid();
 
-    if (fetch_confine() < 0)
+    if (fetch_confine("test") < 0)
         _exit(9);
     snprintf(path, sizeof(path), "/proc/%d/mem", parent);
     can_read_memory = open(path, O_RDONLY) >= 0;
