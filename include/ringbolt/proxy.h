@@ -17,6 +17,16 @@
 
 struct proxy;
 
+// What is counted since the start.
+enum proxy_count {
+    PROXY_CONNECTIONS,
+    PROXY_HANDSHAKES_FAILED,
+    PROXY_CLIENTS_REFUSED,      // by a limit for one client
+    PROXY_CONNECTIONS_REJECTED, // by a route, or for want of one
+    PROXY_HEADERS_REFUSED,      // ended with `proxy_header`
+    PROXY_COUNTS,
+};
+
 struct proxy_setup {
     const struct config *config;
     const struct record_probe *probe;
@@ -35,11 +45,7 @@ struct proxy_setup {
     void *owner;
     unsigned (*connections_elsewhere)(void *owner);
     void (*connections_changed)(void *owner, unsigned live);
-    void (*connection_started)(void *owner);
-    void (*handshake_failed)(void *owner);
-    void (*client_refused)(void *owner);
-    void (*connection_rejected)(void *owner); // by a route, or for want of one
-    void (*proxy_header_refused)(void *owner);
+    void (*count)(void *owner, enum proxy_count what); // once more
 };
 
 // NULL when there is no memory. Everything in *setup must outlive it. now_ns is the monotonic clock.

@@ -9,6 +9,7 @@
 
 #include "ringbolt/admission.h"
 #include "ringbolt/config.h"
+#include "ringbolt/proxy.h"
 #include "ringbolt/record.h"
 #include "ringbolt/servers.h"
 #include "ringbolt/tls.h"
@@ -38,13 +39,10 @@ struct worker_message {
 // One worker's counters, in memory shared with the master and the other workers. Written by that worker alone.
 struct worker_counters {
     _Atomic uint64_t connections_live; // now; the master zeroes it when the worker has died
-    _Atomic uint64_t connections_total;
-    _Atomic uint64_t handshakes_failed;
-    _Atomic uint64_t clients_refused; // by a limit for one client
-    _Atomic uint64_t connections_rejected; // by routes
-    _Atomic uint64_t proxy_headers_refused; // ended with `proxy_header`
+    _Atomic uint64_t counts[PROXY_COUNTS];
     char padding[16]; // a cache line each: nobody shares one
 };
+_Static_assert(sizeof(struct worker_counters) == 64, "a cache line");
 
 struct worker_setup {
     unsigned index; // 0-based

@@ -270,6 +270,8 @@ static const cyaml_schema_field_t log_fields[] = {
     ENUM_FIELD("format", OPTIONAL, struct raw_log, format, format_words),
     ENUM_FIELD("access", OPTIONAL, struct raw_log, access, switch_words),
     TEXT_FIELD("file", OPTIONAL, struct raw_log, file),
+    TEXT_FIELD("failures_per_second", OPTIONAL, struct raw_log, failures_per_second),
+    TEXT_FIELD("sample", OPTIONAL, struct raw_log, sample),
     CYAML_FIELD_END,
 };
 
@@ -374,6 +376,8 @@ static const struct schema_kind kinds[] = {
     {queue_fields, "timeout", SCHEMA_TIME},
     {upstream_tcp_fields, "keepalive", SCHEMA_TIME},
     {upstream_tcp_fields, "user_timeout", SCHEMA_TIME},
+    {log_fields, "failures_per_second", SCHEMA_NUMBER},
+    {log_fields, "sample", SCHEMA_NUMBER},
     {ktls_fields, "offload_after", SCHEMA_SIZE},
     {client_network_fields, "ipv4", SCHEMA_NUMBER},
     {client_network_fields, "ipv6", SCHEMA_NUMBER},

@@ -160,6 +160,8 @@ struct raw_log {
     enum log_format *format;
     int *access;
     char *file;
+    char *failures_per_second;
+    char *sample;
 };
 
 struct raw_ktls {

@@ -18,7 +18,7 @@ static struct connection *connection_of(struct ring_op *op)
 
 static void refuse(struct connection *connection, const char *why)
 {
-    connection->proxy->setup.proxy_header_refused(connection->proxy->setup.owner);
+    connection->proxy->setup.count(connection->proxy->setup.owner, PROXY_HEADERS_REFUSED);
     connection_end(connection, END_PROXY_HEADER, ALERT_NONE, why);
 }
 

@@ -61,29 +61,9 @@ static void connections_changed(void *owner, unsigned live)
     atomic_store_explicit(&counters_of(owner)->connections_live, live, memory_order_relaxed);
 }
 
-static void connection_started(void *owner)
+static void count(void *owner, enum proxy_count what)
 {
-    atomic_fetch_add_explicit(&counters_of(owner)->connections_total, 1, memory_order_relaxed);
-}
-
-static void handshake_failed(void *owner)
-{
-    atomic_fetch_add_explicit(&counters_of(owner)->handshakes_failed, 1, memory_order_relaxed);
-}
-
-static void client_refused(void *owner)
-{
-    atomic_fetch_add_explicit(&counters_of(owner)->clients_refused, 1, memory_order_relaxed);
-}
-
-static void connection_rejected(void *owner)
-{
-    atomic_fetch_add_explicit(&counters_of(owner)->connections_rejected, 1, memory_order_relaxed);
-}
-
-static void proxy_header_refused(void *owner)
-{
-    atomic_fetch_add_explicit(&counters_of(owner)->proxy_headers_refused, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counters_of(owner)->counts[what], 1, memory_order_relaxed);
 }
 
 // ---- what the master says ----
@@ -260,11 +240,7 @@ static int worker_init(struct worker *worker)
         .owner = worker,
         .connections_elsewhere = connections_elsewhere,
         .connections_changed = connections_changed,
-        .connection_started = connection_started,
-        .handshake_failed = handshake_failed,
-        .client_refused = client_refused,
-        .connection_rejected = connection_rejected,
-        .proxy_header_refused = proxy_header_refused,
+        .count = count,
     };
     worker->proxy = proxy_create(&proxy_setup, clock_now_ns());
     if (!worker->proxy)

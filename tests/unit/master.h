@@ -170,7 +170,7 @@ static inline bool act(const struct worker_setup *setup, const struct worker_mes
 int worker_run(const struct worker_setup *setup)
 {
     struct worker_counters *own = &setup->counters[setup->index];
-    bool is_first = atomic_fetch_add(&own->connections_total, 1) == 0;
+    bool is_first = atomic_fetch_add(&own->counts[PROXY_CONNECTIONS], 1) == 0;
     bool accepts =
         !is_first || behaviour == WORKER_SERVES; // else clients wait in the queue for a replacement
 
