@@ -195,9 +195,10 @@ static void print_zsh(void)
            "        command=\"" PKI " ${words[3]}\"\n"
            "    fi\n");
     print_cases("_files", "compadd -- %s");
-    printf("    compadd -- ${=options}\n"
-           "}\n"
-           "if [[ $funcstack[1] == _ringbolt ]]; then _ringbolt \"$@\"; else compdef _ringbolt ringbolt; fi\n");
+    printf(
+        "    compadd -- ${=options}\n"
+        "}\n"
+        "if [[ $funcstack[1] == _ringbolt ]]; then _ringbolt \"$@\"; else compdef _ringbolt ringbolt; fi\n");
 }
 
 // ---- fish: a line for each option ----
@@ -208,7 +209,8 @@ static void begin_fish(const char *command)
 {
     bool is_pki = strncmp(command, PKI " ", strlen(PKI " ")) == 0;
 
-    snprintf(fish_condition, sizeof(fish_condition), "%s__fish_seen_subcommand_from " PKI "; and __fish_seen_subcommand_from %s",
+    snprintf(fish_condition, sizeof(fish_condition),
+             "%s__fish_seen_subcommand_from " PKI "; and __fish_seen_subcommand_from %s",
              is_pki ? "" : "not ", is_pki ? command + strlen(PKI " ") : command);
     for (size_t i = 0; i < OPERAND_COUNT; i++) {
         if (strcmp(operands[i].command, command) != 0)
@@ -250,7 +252,8 @@ static void print_fish(void)
     printf(PKI "'\n"
                "complete -c ringbolt -n __fish_use_subcommand -l help\n"
                "complete -c ringbolt -n __fish_use_subcommand -l version\n"
-               "complete -c ringbolt -n '__fish_seen_subcommand_from " PKI "; and not __fish_seen_subcommand_from ");
+               "complete -c ringbolt -n '__fish_seen_subcommand_from " PKI
+               "; and not __fish_seen_subcommand_from ");
     print_pki_commands();
     printf("' -a '");
     print_pki_commands();

@@ -5,8 +5,8 @@
 #include <stddef.h>
 
 struct option_text {
-    const char *path; // listeners[].tls.min_version
-    const char *text; // the comment, on one line
+    const char *path;  // listeners[].tls.min_version
+    const char *text;  // the comment, on one line
     const char *value; // the default; NULL: none
 };
 

@@ -86,7 +86,8 @@ static json_t *make_words(const cyaml_schema_value_t *schema)
 
     for (uint32_t i = 0; i < schema->enumeration.count; i++) {
         const char *word = schema->enumeration.strings[i].str;
-        json_t *other = json_loads(word, JSON_DECODE_ANY, NULL); // true, 1.2: what YAML makes of it without quotes
+        json_t *other =
+            json_loads(word, JSON_DECODE_ANY, NULL); // true, 1.2: what YAML makes of it without quotes
 
         append(words, json_string(word));
         if (other)
@@ -112,8 +113,8 @@ static json_t *make_text(const cyaml_schema_value_t *schema, enum schema_form fo
     case SCHEMA_ADDRESS:
         return json_pack("{s:s, s:s}", "type", "string", "pattern", "^(unix:/.+|.+:[0-9]+)$");
     default:
-        return json_pack("{s:[s,s], s:i, s:i}", "type", "string", "number", "minLength", (int)schema->string.min,
-                         "maxLength", (int)schema->string.max);
+        return json_pack("{s:[s,s], s:i, s:i}", "type", "string", "number", "minLength",
+                         (int)schema->string.min, "maxLength", (int)schema->string.max);
     }
 }
 
@@ -127,8 +128,8 @@ static json_t *make_list(const cyaml_schema_value_t *schema, const char *path)
     json_t *list;
 
     snprintf(inner, sizeof(inner), "%s[]", path);
-    list = json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)schema->sequence.min, "maxItems",
-                     (int)schema->sequence.max, "items", make_value(entry, inner, SCHEMA_TEXT));
+    list = json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)schema->sequence.min,
+                     "maxItems", (int)schema->sequence.max, "items", make_value(entry, inner, SCHEMA_TEXT));
     if (!is_single)
         return list;
     // A list with one entry may be written as that.
@@ -202,8 +203,8 @@ void cli_print_schema(void)
     set(schema, "title", json_string("The configuration of Ringbolt"));
     // What a file needs whose listeners all redirect, or else all of it.
     set(schema, "anyOf",
-        json_pack("[{s:O}, {s:{s:{s:{s:[s]}}}}]", "required", json_object_get(schema, "required"), "properties",
-                  "listeners", "items", "required", "redirect"));
+        json_pack("[{s:O}, {s:{s:{s:{s:[s]}}}}]", "required", json_object_get(schema, "required"),
+                  "properties", "listeners", "items", "required", "redirect"));
     (void)json_object_del(schema, "required");
     set(schema, "required", json_pack("[s]", "listeners"));
     (void)json_dumpf(schema, stdout, JSON_INDENT(2));

@@ -337,7 +337,7 @@ def step_socket():
     call("systemctl", "start", "ringbolt.socket")
     with connect() as client:
         echo(client)
-    assert show("ActiveState") == "active"
+    until(lambda: show("ActiveState") == "active", "systemd has read that it is ready")
     restarting = subprocess.Popen(["systemctl", "restart", "ringbolt"])
     while restarting.poll() is None:
         with connect() as client:
