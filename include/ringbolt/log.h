@@ -3,7 +3,8 @@
 // (`TIME LEVEL message key=value …`) or as JSON (one object a line: time, level, message, then the same
 // keys). Every line is one write(2) of at most LOG_LINE_MAX bytes, so lines of several processes don't mix;
 // a line that would be longer loses its end and says so with a last field truncated=true. A write that fails
-// (full disk, closed pipe) loses that line and nothing else.
+// (full disk, closed pipe) loses that line and nothing else, and so does a pipe or socket whose reader stands still: nothing ever waits for
+// who reads the log. How many lines a process has lost is said by its next one that is written.
 //
 // Values come from the network: in text they are quoted when they hold anything but plain printable
 // characters; control bytes and bytes that are not UTF-8 are escaped, in both formats. So no peer

@@ -116,6 +116,8 @@ class Ringbolt:
                  pass_fds=()):
         self.lines, self.noise = [], []
         self.changed = threading.Condition()
+        self.log_gate = threading.Event()  # cleared: the reader of the log stands still
+        self.log_gate.set()
         self.config_path = os.path.join(directory, f"ringbolt-{id(self):x}.yaml")
         self.admin_path = os.path.join(directory, f"admin-{id(self):x}.sock")
         if config is not None:
@@ -135,6 +137,7 @@ class Ringbolt:
 
     def _read_log(self):
         for raw in self.process.stderr:
+            self.log_gate.wait()
             line = raw.decode(errors="replace").rstrip("\n")
             entry = parse_line(line)
             with self.changed:
