@@ -151,6 +151,15 @@ int main(int argc, char **argv)
     case CLI_CERTIFICATES:
         status = cli_call(&options);
         break;
+    case CLI_SCHEMA:
+        cli_print_schema();
+        break;
+    case CLI_COMPLETION:
+        if (!cli_print_completion(options.shell)) {
+            fprintf(stderr, "ringbolt: completion %s: bash, zsh or fish is needed\n", options.shell);
+            status = CLI_USAGE;
+        }
+        break;
     case CLI_VERSION:
         cli_print_version();
         break;

@@ -24,7 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 IS_CI = os.environ.get("CI", "") not in ("", "0", "false")
 STEP_SECONDS_MAX = 20 * 60
 INTERRUPTED_SECONDS = 20
-TOOLS = ["agree", "bench_guest", "compare", "compare_page", "flood"]
+TOOLS = ["agree", "bench_guest", "compare", "compare_page", "flood", "package", "systemd"]
 
 
 class Tally:
@@ -231,7 +231,7 @@ def main():
                 def sanitized():
                     if build(run, "build-asan", "-Dtests=enabled", "-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"):
                         meson_tests(run, "build-asan")
-                        # Of the tools in Python sanitizers see nothing; what they drive is tested by test_load.py too.
+                        # Of the tools in Python, and of systemd, sanitizers see nothing; what they drive is tested by test_load.py and test_service.py too.
                         end_to_end(run, "build-asan", *(f"--ignore=tests/e2e/test_{tool}.py" for tool in TOOLS), RINGBOLT_SANITIZE="asan ubsan", UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
                 here.append(sanitized)
             for kernel in kernels:

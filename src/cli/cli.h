@@ -2,6 +2,7 @@
 // The command line's words: options in, help and results out. What is done with them is main.c's.
 #pragma once
 
+#include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,6 +27,8 @@ enum cli_command {
     CLI_STOP,
     CLI_SERVER,
     CLI_CERTIFICATES,
+    CLI_SCHEMA,
+    CLI_COMPLETION,
     CLI_VERSION,
     CLI_HELP,
 };
@@ -51,7 +54,17 @@ struct cli_options {
     uint64_t timeout_ms;
     const char *server;       // server; NULL: all are listed
     const char *server_state; // that it is to have
+    const char *shell;        // completion
 };
+
+// The commands and their options, for whoever describes them. The last one has no name.
+struct cli_command_table {
+    const char *name;
+    enum cli_command command;
+    const char *letters; // the colon in front tells a missing argument from an unknown option
+    const struct option *options;
+};
+extern const struct cli_command_table cli_commands[];
 
 // CLI_OK and *ret, or CLI_USAGE: what is wrong was written to standard error.
 enum cli_status cli_parse(int argc, char **argv, struct cli_options *ret);
@@ -61,6 +74,10 @@ void cli_print_help(const char *topic);
 void cli_print_version(void);
 // `FILE: ok` and what the configuration is.
 void cli_print_check(const char *file, const struct config *config);
+// The JSON schema of the configuration.
+void cli_print_schema(void);
+// A script that completes the command line in this shell. false: there is none for it.
+bool cli_print_completion(const char *shell);
 // What kernel and OpenSSL can do, found out now.
 void cli_print_probe(bool json);
 

@@ -26,6 +26,8 @@ static const char general[] =
     "  ringbolt server [--json]                  the servers behind it: state, health, connections\n"
     "  ringbolt server NAME drain|ready|down     no new connections to one of them, or again\n"
     "\n"
+    "  ringbolt schema                           the JSON schema of the configuration, for editors\n"
+    "  ringbolt completion bash|zsh|fish         a script that completes the command line\n"
     "  ringbolt pki COMMAND …                    a certificate authority for tests and private networks\n"
     "  ringbolt --version\n"
     "  ringbolt COMMAND --help\n"
@@ -58,7 +60,7 @@ static const char run[] =
     "\n"
     "Signals: TERM finishes what is live (up to shutdown_timeout) and exits; a second TERM, or INT, stops at "
     "once; HUP\n"
-    "looks at certificate files again, as `ringbolt reload` does.\n";
+    "looks at certificate files again, as `ringbolt reload` does; USR1 opens log.file again.\n";
 
 static const char check[] =
     "Usage: ringbolt check [-c FILE]\n"
@@ -145,6 +147,14 @@ static const char certificates[] = "Usage: ringbolt certificates [-s PATH | -c F
                                    "serve.\n"
                                    "\n" WHERE;
 
+static const char schema[] = "Usage: ringbolt schema\n"
+                             "\n"
+                             "Prints the JSON schema of the configuration, for editors that complete and check YAML.\n";
+
+static const char completion[] = "Usage: ringbolt completion bash|zsh|fish\n"
+                                 "\n"
+                                 "Prints a script with which that shell completes commands and options.\n";
+
 void cli_print_help(const char *topic)
 {
     static const struct {
@@ -157,7 +167,9 @@ void cli_print_help(const char *topic)
                  {"drain", drain},
                  {"stop", stop},
                  {"server", server},
-                 {"certificates", certificates}};
+                 {"certificates", certificates},
+                 {"schema", schema},
+                 {"completion", completion}};
     const char *text = general;
 
     for (size_t i = 0; topic && i < sizeof(texts) / sizeof(texts[0]); i++) {

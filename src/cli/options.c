@@ -79,12 +79,12 @@ static const struct option call_options[] = {
     {0},
 };
 
-static const struct {
-    const char *name;
-    enum cli_command command;
-    const char *letters; // the colon in front tells a missing argument from an unknown option
-    const struct option *options;
-} commands[] = {
+static const struct option help_options[] = {
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+const struct cli_command_table cli_commands[] = {
     {"run", CLI_RUN, ":c:h", run_options},
     {"check", CLI_CHECK, ":c:h", check_options},
     {"probe", CLI_PROBE, ":h", probe_options},
@@ -93,6 +93,9 @@ static const struct {
     {"stop", CLI_STOP, ":s:c:h", call_options},
     {"server", CLI_SERVER, ":s:c:h", call_options},
     {"certificates", CLI_CERTIFICATES, ":s:c:h", call_options},
+    {"schema", CLI_SCHEMA, ":h", help_options},
+    {"completion", CLI_COMPLETION, ":h", help_options},
+    {0},
 };
 
 static const char *const reserved[] = {"status", "connections", "upgrade", "top"};
@@ -264,21 +267,27 @@ static enum cli_status take_server(int count, char **words, struct cli_options *
 
 static enum cli_status parse_command(size_t index, int argc, char **argv, struct cli_options *options)
 {
-    const char *name = commands[index].name;
+    const char *name = cli_commands[index].name;
     enum cli_status status = CLI_OK;
     int option;
 
-    options->command = commands[index].command;
+    options->command = cli_commands[index].command;
     opterr = 0;
     optind = 1;
     while (status == CLI_OK &&
-           (option = getopt_long(argc, argv, commands[index].letters, commands[index].options, NULL)) != -1)
+           (option = getopt_long(argc, argv, cli_commands[index].letters, cli_commands[index].options, NULL)) != -1)
         status = take(name, option, argv, options);
     if (status != CLI_OK || options->command == CLI_HELP)
         return status;
     if (options->command == CLI_SERVER) {
         status = take_server(argc - optind, argv + optind, options);
         return status == CLI_OK ? check_call(name, options) : status;
+    }
+    if (options->command == CLI_COMPLETION) {
+        if (optind + 1 != argc)
+            return wrong(name, "for which shell: bash, zsh or fish");
+        options->shell = argv[optind];
+        return CLI_OK;
     }
     if (optind < argc)
         return wrong(name, "%s takes no `%s`", name, argv[optind]);
@@ -299,8 +308,8 @@ enum cli_status cli_parse(int argc, char **argv, struct cli_options *ret)
 
     if (!name)
         return wrong("", "a command is needed");
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcmp(name, commands[i].name) == 0) {
+    for (size_t i = 0; cli_commands[i].name; i++) {
+        if (strcmp(name, cli_commands[i].name) == 0) {
             status = parse_command(i, argc - 1, argv + 1, &options);
             if (status == CLI_OK)
                 *ret = options;

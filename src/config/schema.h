@@ -25,11 +25,31 @@ struct schema_reserved {
     const char *word; // NULL: whatever the key says
 };
 
+// What the text of a value has to look like, for those who check a file without us (the JSON schema). The builder of the structures
+// decides, and knows more (ranges); a test holds one against the other. A key that stands in no such line is any text.
+enum schema_form {
+    SCHEMA_TEXT,
+    SCHEMA_TIME,           // config_time_parse()
+    SCHEMA_SIZE,           // config_size_parse()
+    SCHEMA_NUMBER,         // from 0 on, in digits
+    SCHEMA_NUMBER_OR_AUTO, // from 1 on, or `auto`
+    SCHEMA_ADDRESS,        // HOST:PORT or unix:/path
+    SCHEMA_OR_OFF,         // a mapping, in whose place may stand `off`
+};
+
+struct schema_kind {
+    const cyaml_schema_field_t *mapping;
+    const char *key;
+    enum schema_form form;
+};
+
 struct schema {
     const cyaml_schema_value_t *root; // a mapping with CYAML_FLAG_POINTER
     const char *name;                 // of the whole file in a line of the report: "the configuration"
     const struct schema_reserved *reserved;
     size_t reserved_count;
+    const struct schema_kind *kinds;
+    size_t kind_count;
 };
 
 // Reports everything in the document that the schema does not allow. Afterwards the tree does fit the schema:

@@ -67,7 +67,8 @@ static int look_at(struct activation_socket *socket)
     socket->length = sizeof(socket->address);
     if (getsockname(socket->fd, (struct sockaddr *)&socket->address, &socket->length) < 0)
         return -errno;
-    socket->is_v6only = socket->address.ss_family == AF_INET6 && option(socket->fd, IPPROTO_IPV6, IPV6_V6ONLY) > 0;
+    socket->is_v6only =
+        socket->address.ss_family == AF_INET6 && option(socket->fd, IPPROTO_IPV6, IPV6_V6ONLY) > 0;
     flags = fcntl(socket->fd, F_GETFL);
     if (flags < 0 || fcntl(socket->fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
         fcntl(socket->fd, F_SETFD, FD_CLOEXEC) < 0)
@@ -142,7 +143,8 @@ static bool is_for(const struct activation_socket *socket, const struct config_a
     const struct sockaddr_in *wants = (const struct sockaddr_in *)&address->socket;
 
     // On a machine without IPv6 `*` is every address of IPv4.
-    if (socket->address.ss_family == AF_INET && address->socket.ss_family == AF_INET6 && address->text[0] == '*')
+    if (socket->address.ss_family == AF_INET && address->socket.ss_family == AF_INET6 &&
+        address->text[0] == '*')
         return has->sin_addr.s_addr == htonl(INADDR_ANY) &&
                has->sin_port == ((const struct sockaddr_in6 *)&address->socket)->sin6_port;
     if (socket->address.ss_family != address->socket.ss_family)
@@ -188,13 +190,15 @@ int activation_check(const struct activation *activation)
         if (socket->fd < 0)
             continue;
         socket_text(&socket->address, text, sizeof(text));
-        log_error("a socket was passed that no listener has",
-                  log_text("address", socket->address.ss_family == AF_UNIX
-                                          ? ((const struct sockaddr_un *)&socket->address)->sun_path
-                                          : text),
-                  log_text("name", socket->name),
-                  log_text("cure", "write its ListenStream= as a listener's `address`, or the other way round: *:PORT is "
-                                   "ListenStream=PORT, [::]:PORT needs BindIPv6Only=ipv6-only too"));
+        log_error(
+            "a socket was passed that no listener has",
+            log_text("address", socket->address.ss_family == AF_UNIX
+                                    ? ((const struct sockaddr_un *)&socket->address)->sun_path
+                                    : text),
+            log_text("name", socket->name),
+            log_text("cure",
+                     "write its ListenStream= as a listener's `address`, or the other way round: *:PORT is "
+                     "ListenStream=PORT, [::]:PORT needs BindIPv6Only=ipv6-only too"));
         result = -EINVAL;
     }
     return result;

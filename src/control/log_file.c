@@ -35,8 +35,10 @@ int control_log(const struct config *config, struct report *report)
         return 0;
     fd = open_file(path);
     if (fd < 0) {
-        report_add(report, config->log.file_where, "cannot append to `log.file` %s: %s; it must be a regular file in a "
-                   "folder that is there", path, log_error_text(fd));
+        report_add(report, config->log.file_where,
+                   "cannot append to `log.file` %s: %s; it must be a regular file in a "
+                   "folder that is there",
+                   path, log_error_text(fd));
         return fd;
     }
     log_info("the log goes on in a file", log_text("file", path));

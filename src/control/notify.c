@@ -64,7 +64,8 @@ void notify_open(struct notify *ret)
     if (path) {
         error = connect_to(ret, path);
         if (error < 0) {
-            log_warning("cannot tell the service manager anything", log_text("socket", path), log_errno(error));
+            log_warning("cannot tell the service manager anything", log_text("socket", path),
+                        log_errno(error));
             notify_close(ret);
         } else {
             ret->watchdog_ns = watchdog_ns();
@@ -97,8 +98,8 @@ void notify_send(struct notify *notify, const char *format, ...)
     if (length < 0 || (size_t)length >= sizeof(message))
         abort(); // they are our own
     do
-        sent = sendto(notify->fd, message, (size_t)length, MSG_NOSIGNAL, (const struct sockaddr *)&notify->address,
-                      notify->length);
+        sent = sendto(notify->fd, message, (size_t)length, MSG_NOSIGNAL,
+                      (const struct sockaddr *)&notify->address, notify->length);
     while (sent < 0 && errno == EINTR);
     if (sent < 0)
         log_warning("the service manager was not reached", log_errno(errno));

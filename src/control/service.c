@@ -10,9 +10,9 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 
-#define WATCHDOG_PARTS     4                      // we look so often within WATCHDOG_USEC
-#define RELOAD_PATIENCE_NS (60 * CLOCK_NS_PER_S)  // a worker that does not act is killed before that
-#define MARGIN_NS          (10 * CLOCK_NS_PER_S)  // for what comes after the last connection
+#define WATCHDOG_PARTS     4                     // we look so often within WATCHDOG_USEC
+#define RELOAD_PATIENCE_NS (60 * CLOCK_NS_PER_S) // a worker that does not act is killed before that
+#define MARGIN_NS          (10 * CLOCK_NS_PER_S) // for what comes after the last connection
 
 // ---- what is said ----
 
@@ -72,7 +72,8 @@ static bool is_answered(const struct master *master)
         const struct process *process = &master->processes[i];
 
         // One that was started since counts: it has acted on the start.
-        if (process->pid != 0 && process->is_ready && (int32_t)(process->messages.acted - master->service.asked) >= 0)
+        if (process->pid != 0 && process->is_ready &&
+            (int32_t)(process->messages.acted - master->service.asked) >= 0)
             return true;
     }
     return false;

@@ -85,6 +85,17 @@ static bool takes(const struct verb *verb, const char *name)
     return is_listed(verb->options, "wish") && is_listed(wish_options, name);
 }
 
+const char *options_name(const struct verb *verb, size_t index, bool *ret_takes_argument)
+{
+    for (size_t i = 0; i < KNOWN_COUNT; i++) {
+        if (!takes(verb, known[i].name) || index-- > 0)
+            continue;
+        *ret_takes_argument = known[i].kind != FLAG;
+        return known[i].name;
+    }
+    return NULL;
+}
+
 static enum status set(const struct verb *verb, const struct known *option, struct options *options)
 {
     char *member = (char *)options + option->offset;

@@ -67,6 +67,9 @@ struct verb {
 enum status options_parse(const struct verb *verb, int argc, char **argv, struct options *ret);
 void options_finish(struct options *options);
 
+// The options that a command takes, by number; NULL behind the last.
+const char *options_name(const struct verb *verb, size_t index, bool *ret_takes_argument);
+
 // A required option: complains when it was not given.
 enum status options_need(const struct options *options, const char *text, const char *name);
 

@@ -73,3 +73,13 @@ int pki_main(int argc, char **argv)
         return complain_usage(NULL, "there is no command `%s`; did you mean %s?", name, meant);
     return complain_usage(NULL, "there is no %s `%s`", name[0] == '-' ? "option" : "command", name);
 }
+
+const char *pki_command(size_t index)
+{
+    return index < VERB_COUNT ? verbs[index].name : NULL;
+}
+
+const char *pki_option(size_t command, size_t index, bool *ret_takes_argument)
+{
+    return options_name(&verbs[command], index, ret_takes_argument);
+}

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real systemd with Ringbolt's own service files, in namespaces of its own over this machine's files, of which it changes none.
 
-Outside: run(binary, folder, results) boots it. Inside: this file is a program, the only unit that systemd starts by itself; it does what
+Outside: run(binary, folder) boots it. Inside: this file is a program, the only unit that systemd starts by itself; it does what
 an administrator would do and writes a line of JSON for each step.
 """
 import contextlib
@@ -25,11 +25,21 @@ SYSTEMD = "/lib/systemd/systemd"
 SECONDS = 90
 WAIT = 60
 
-BOOT = """
+# The hierarchy that systemd keeps its services in has one name for all of the kernel: a folder of our own in it becomes the root of ours.
+OUTSIDE = """
 set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$WORK"
-mkdir "$WORK/upper" "$WORK/work" "$WORK/root"
+mkdir "$WORK/upper" "$WORK/work" "$WORK/root" "$WORK/cgroup"
+mount -t cgroup -o none,name=systemd cgroup "$WORK/cgroup"
+mkdir "$WORK/cgroup/$NAME"
+echo 0 > "$WORK/cgroup/$NAME/cgroup.procs"
+umount "$WORK/cgroup"
+exec unshare --cgroup /bin/sh -c "$BOOT"
+"""
+
+BOOT = """
+set -e
 mount -t overlay overlay -o "lowerdir=/,upperdir=$WORK/upper,workdir=$WORK/work" "$WORK/root"
 cd "$WORK/root"
 mount -t proc proc proc
@@ -59,7 +69,17 @@ StandardError=file:/run/share/driver.out
 ExecStart=/usr/bin/python3 /run/source/tests/e2e/systemd_machine.py
 ExecStopPost=systemctl --no-block exit 0
 END
-container=other exec chroot . "$SYSTEMD" --system --unit=driver.service --show-status=no
+# systemd 256 and 257 want to be asked for this kind of hierarchy; earlier ones ignore the words.
+container=other exec chroot . "$SYSTEMD" --system --unit=driver.service --show-status=no \
+    systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1
+"""
+
+CLEAN = """
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$WORK"
+mkdir "$WORK/cgroup"
+mount -t cgroup -o none,name=systemd cgroup "$WORK/cgroup"
+find "$WORK/cgroup/$NAME" -depth -type d -exec rmdir {} \\;
 """
 
 
@@ -77,7 +97,7 @@ def why_not():
     try:
         tried = unshare("/bin/sh", "-ec", "mount --make-rprivate /; mount -t tmpfs tmpfs /mnt; mkdir /mnt/u /mnt/w /mnt/r; "
                         "mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w /mnt/r; "
-                        "mount -t cgroup -o none,name=systemd cgroup /mnt/u", timeout=WAIT)
+                        "mount -t cgroup -o none,name=systemd cgroup /mnt/u; unshare --cgroup true", timeout=WAIT)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"no namespaces: {error}"
     return f"no namespaces with mounts of their own: {tried.stdout.strip()}" if tried.returncode else None
@@ -87,12 +107,13 @@ def run(binary, share):
     """Boots the machine and waits for its end. The steps that it took, and everything that it said."""
     work = os.path.join(share, "machine")
     os.mkdir(work)
-    environment = {**os.environ, "WORK": work, "SHARE": share, "SOURCE": ROOT, "BINARY": binary, "SYSTEMD": SYSTEMD,
+    environment = {**os.environ, "BOOT": BOOT, "NAME": f"ringbolt-test-{os.getpid()}", "WORK": work, "SHARE": share, "SOURCE": ROOT, "BINARY": binary, "SYSTEMD": SYSTEMD,
                    "UNIT": os.path.join(os.path.dirname(binary), "conf", "ringbolt.service")}
     try:
-        said = unshare("/bin/sh", "-c", BOOT, timeout=SECONDS, env=environment).stdout
+        said = unshare("/bin/sh", "-c", OUTSIDE, timeout=SECONDS, env=environment).stdout
     except subprocess.TimeoutExpired:
         said = f"did not end within {SECONDS} s"
+    said += unshare("/bin/sh", "-c", CLEAN, timeout=WAIT, env=environment).stdout
     steps = {}
     for name in ("driver.out", "steps"):
         path = os.path.join(share, name)
@@ -337,7 +358,7 @@ def step_socket():
     call("systemctl", "start", "ringbolt.socket")
     with connect() as client:
         echo(client)
-    assert show("ActiveState") == "active"
+    until(lambda: show("ActiveState") == "active", "systemd has read that it is ready")
     restarting = subprocess.Popen(["systemctl", "restart", "ringbolt"])
     while restarting.poll() is None:
         with connect() as client:
