@@ -249,7 +249,7 @@ static void test_health_is_an_addresss_own(void **state)
     (void)apply("1 2", SERVERS_READY);
     assert_string_equal(shares(), "1 2");
     for (unsigned i = 0; i < 3; i++)
-        upstream_failed(worker, 0, 1, -ECONNREFUSED, now_ns);
+        upstream_failed(worker, 0, 1, "Connection refused", now_ns);
     assert_int_equal(atomic_load(&state_of(1)->is_out), 1);
     assert_string_equal(shares(), "2");
     (void)apply("2", SERVERS_READY);
@@ -265,12 +265,12 @@ static void test_alone(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < 5; i++)
-        upstream_failed(worker, 0, 1, -ECONNREFUSED, now_ns);
+        upstream_failed(worker, 0, 1, "Connection refused", now_ns);
     assert_int_equal(pass(), 1);
     assert_int_equal(atomic_load(&state_of(1)->is_out), 0);
     (void)apply("1 2", SERVERS_READY);
     assert_string_equal(shares(), "1 2");
-    upstream_failed(worker, 0, 1, -ECONNREFUSED, now_ns);
+    upstream_failed(worker, 0, 1, "Connection refused", now_ns);
     assert_int_equal(atomic_load(&state_of(1)->is_out), 1);
 }
 
@@ -382,7 +382,7 @@ static void test_families(void **state)
     assert_int_equal(choose_family(AF_INET, &tried, &server), UPSTREAM_NONE);
     // One that is out is not tried beside another.
     for (unsigned i = 0; i < 3; i++)
-        upstream_failed(worker, 0, 2, -ECONNREFUSED, now_ns);
+        upstream_failed(worker, 0, 2, "Connection refused", now_ns);
     assert_int_equal(choose_family(AF_INET6, NULL, &server), UPSTREAM_NONE);
     servers_set_site(table, 0, 2, SERVERS_GONE, NULL);
     assert_int_equal(choose_family(AF_INET6, NULL, &server), UPSTREAM_NONE);
