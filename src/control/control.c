@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "master.h"
 #include "prepare.h"
 #include "ringbolt/clock.h"
@@ -236,6 +237,7 @@ int control_run(struct control *control)
     if (open_signals(&master) < 0 || listening_open(&master.listening, master.config) < 0 ||
         admin_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 || checks_start(&master) < 0)
         goto out;
+    confine_master(&master);
     status = start_and_serve(&master);
 out:
     master_finish(&master);
