@@ -29,6 +29,8 @@ static char *user_cell(const json_t *process)
 
     if (*user)
         return table_cell("%s", user);
+    if (!json_is_integer(json_object_get(process, "uid")))
+        return table_cell("-");
     return table_cell("%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(process, "uid")));
 }
 
@@ -48,10 +50,13 @@ static char *capabilities_cell(const json_t *capabilities)
 {
     char *text = NULL;
     size_t size = 0;
-    FILE *stream = open_memstream(&text, &size);
+    FILE *stream;
     size_t index;
     json_t *capability;
 
+    if (!json_is_array(capabilities))
+        return table_cell("-");
+    stream = open_memstream(&text, &size);
     if (!stream)
         abort();
     json_array_foreach(capabilities, index, capability)
@@ -78,7 +83,8 @@ static struct row make_row(const json_t *process)
             [COLUMN_PID] =
                 table_cell("%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(process, "pid"))),
             [COLUMN_USER] = user_cell(process),
-            [COLUMN_SECCOMP] = table_cell("%s", table_text(process, "seccomp")),
+            [COLUMN_SECCOMP] =
+                table_cell("%s", *table_text(process, "seccomp") ? table_text(process, "seccomp") : "-"),
             [COLUMN_LANDLOCK] = landlock_cell(process),
             [COLUMN_RING] = truth_cell(json_object_get(process, "io_uring"), "restricted", "none"),
             [COLUMN_NO_NEW_PRIVS] = truth_cell(json_object_get(process, "no_new_privs"), "yes", "no"),

@@ -138,19 +138,29 @@ static json_t *dumpable_json(pid_t pid, const struct facts *facts)
 
 // ---- processes ----
 
-// With `held` NULL: the master. An object, or NULL for no memory or a process that is gone.
+// With `held` NULL: the master. What can't be read (another's /proc may be hidden) is null. NULL: no memory.
 static json_t *process_json(const char *name, pid_t pid, const struct sandbox *held)
 {
+    json_t *process = json_pack("{s:s, s:i, s:i, s:b}", "process", name, "pid", (int)pid, "landlock",
+                                held ? (int)held->landlock : 0, "io_uring", held && held->has_ring);
     struct facts facts;
+    json_t *told;
 
-    if (!read_facts(pid, &facts))
+    if (!process)
         return NULL;
-    return json_pack("{s:s, s:i, s:o, s:i, s:i, s:o, s:b, s:o, s:s, s:i, s:b}", "process", name, "pid",
-                     (int)pid, "user", user_json(facts.uid), "uid", (int)facts.uid, "gid", (int)facts.gid,
-                     "capabilities", capabilities_json(facts.capabilities), "no_new_privs",
-                     facts.no_new_privs != 0, "dumpable", dumpable_json(pid, &facts), "seccomp",
-                     seccomp_text(facts.seccomp), "landlock", held ? (int)held->landlock : 0, "io_uring",
-                     held && held->has_ring);
+    told = read_facts(pid, &facts)
+               ? json_pack("{s:o, s:i, s:i, s:o, s:b, s:o, s:s}", "user", user_json(facts.uid), "uid",
+                           (int)facts.uid, "gid", (int)facts.gid, "capabilities",
+                           capabilities_json(facts.capabilities), "no_new_privs", facts.no_new_privs != 0,
+                           "dumpable", dumpable_json(pid, &facts), "seccomp", seccomp_text(facts.seccomp))
+               : json_pack("{s:n, s:n, s:n, s:n, s:n, s:n, s:n}", "user", "uid", "gid", "capabilities",
+                           "no_new_privs", "dumpable", "seccomp");
+    if (!told || json_object_update(process, told) < 0) {
+        json_decref(process);
+        process = NULL;
+    }
+    json_decref(told);
+    return process;
 }
 
 static void append(json_t *list, json_t *process)
