@@ -14,6 +14,7 @@
 
 #define HOUR_NS           (3600 * CLOCK_NS_PER_S)
 #define WORKERS_MAX       1024
+#define LOG_RATE_MAX      1000000
 #define CONNECTIONS_MAX   10000000
 #define RATE_MAX          1000000
 #define BACKLOG_MAX       65535
@@ -174,6 +175,10 @@ static void build_sections(struct builder *builder)
         config->log.format = *raw->log.format;
     if (raw->log.access != NULL)
         config->log.access = *raw->log.access != 0;
+    builder_number(builder, node_get(root, "log"), "failures_per_second", raw->log.failures_per_second,
+                   (struct number_range){0, LOG_RATE_MAX, NULL}, &config->log.failures_per_second);
+    builder_number(builder, node_get(root, "log"), "sample", raw->log.sample,
+                   (struct number_range){1, LOG_RATE_MAX, NULL}, &config->log.sample);
     if (raw->ktls.transmit != NULL)
         config->ktls.transmit = *raw->ktls.transmit;
     if (raw->ktls.receive != NULL)
@@ -325,7 +330,7 @@ struct config *build_config(const struct build_input *input, struct report *repo
     *config = (struct config){
         .file = memory_copy(input->file),
         .shutdown_timeout_ns = 30 * CLOCK_NS_PER_S,
-        .log = {.level = LOG_INFO, .format = LOG_TEXT, .access = true},
+        .log = {.level = LOG_INFO, .format = LOG_TEXT, .access = true, .failures_per_second = 200, .sample = 1},
         .ktls = {.transmit = CONFIG_KTLS_AUTO, .receive = CONFIG_KTLS_AUTO},
         .limits = {.connections = 100000,
                    .client_hello = 16384,

@@ -69,11 +69,6 @@ static in_port_t *port_of(struct endpoint_address *address)
                                                  : &((struct sockaddr_in *)&address->socket)->sin_port;
 }
 
-static int set_option(int fd, int level, int option, int value)
-{
-    return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
-}
-
 // A bound socket, not yet listening; or -errno.
 static int bind_tcp(const struct endpoint_address *address, bool is_shared)
 {
@@ -82,11 +77,11 @@ static int bind_tcp(const struct endpoint_address *address, bool is_shared)
 
     if (fd < 0)
         return fd;
-    error = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    error = socket_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (error == 0 && is_shared)
-        error = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        error = socket_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (error == 0 && address->socket.ss_family == AF_INET6)
-        error = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !address->is_any);
+        error = socket_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, !address->is_any);
     if (error == 0 && bind(fd, (const struct sockaddr *)&address->socket, address->length) < 0)
         error = -errno;
     if (error < 0) {
@@ -103,7 +98,7 @@ static int tune(int fd, const struct config_listener *listener)
 
     socket_prepare(fd);
     if (error == 0 && listener->fast_open > 0)
-        error = set_option(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)listener->fast_open);
+        error = socket_set(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)listener->fast_open);
     return error;
 }
 
@@ -139,7 +134,7 @@ static int open_group(struct listening *listening, size_t index, struct endpoint
         if (error == 0 && listen(fd, (int)listener->backlog) < 0)
             error = -errno;
         if (error == 0 && worker == 0)
-            error = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+            error = socket_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     }
     return error;
 }

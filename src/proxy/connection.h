@@ -147,6 +147,15 @@ struct listener {
     uint64_t acme_quiet_until_ns; // until then nothing is said about it
 };
 
+// What of the failed connections was logged (log_limit.c).
+struct log_limit {
+    uint64_t good;              // connections that ended well, for `log.sample`
+    uint64_t until_ns;          // the second that is counted ends then
+    uint32_t said;              // in it
+    uint64_t unsaid[END_COUNT]; // by their ends, since that was last said
+    struct timer timer;         // set: something is to be said
+};
+
 struct proxy {
     struct proxy_setup setup;
     struct ring *ring;
@@ -180,8 +189,11 @@ struct proxy {
     bool is_stopping;
     struct timer refused_timer; // set: refusals of clients are only counted until then
     uint64_t refused_count;     // since that was last said
+    struct log_limit log_limit;
 };
 
+// The place of a listener among the configuration's, and the proxy's.
+size_t listener_index(const struct proxy *proxy, const struct config_listener *listener);
 // Stops accepting while a limit or the system says so; proxy.c starts it again.
 void listener_start(struct listener *listener);
 void listener_pause(struct listener *listener);
@@ -203,32 +215,16 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
 void connection_start(struct connection *connection, struct buffer *first);
 struct listener *connection_listener(const struct connection *connection);
 void connection_enter(struct connection *connection, enum connection_state state);
-// The worker is told to stop: ends the connection if it lives, and cuts short what one that has ended waits for.
-void connection_stop(struct connection *connection);
-// The only way out. Says why; `alert` goes to the client if it is still possible (ALERT_NONE: nothing is sent), `detail` (static
-// words or NULL) into the log. The first call counts, later ones do nothing.
-void connection_end(struct connection *connection, enum connection_end end, enum record_alert alert,
-                    const char *detail);
-// The same for what endpoint_open() and its like found.
-void connection_end_event(struct connection *connection, const struct endpoint *source,
-                          const struct endpoint_event *event);
 // The server has taken the connection.
 void connection_server_stands(struct connection *connection);
 // A byte moved.
 void connection_active(struct connection *connection);
 // A flow has come to its end (flow_has_ended()): looks what follows.
 void connection_flow_ended(struct flow *flow);
-// Moves a direction of an endpoint into the kernel. False when the connection had to end because of it.
-bool connection_offload(struct connection *connection, struct endpoint *endpoint,
-                        enum record_direction direction);
-// A flow has carried more: is it time for the kernel?
-void connection_offload_due(struct flow *flow);
 // An endpoint's transmit side is free: control records, offload, its flow, the end of stream.
 void connection_transmit(struct connection *connection, struct endpoint *endpoint);
-// DRAIN: whatever can be done next; nothing in other states.
-void connection_drain(struct connection *connection);
-// Frees the connection if it is DYING and nothing is in flight; every handler ends with this. True when it is gone.
-bool connection_reap(struct connection *connection);
+// Starts to send an alert; its transmit side is free. close_notify is the end of what it gets, as every other is.
+void connection_send_alert(struct connection *connection, struct endpoint *endpoint, enum record_alert alert);
 void connection_on_timer(struct connection *connection);
 struct flow *connection_flow_into(struct connection *connection, const struct endpoint *endpoint);
 
@@ -300,9 +296,41 @@ void shake_retry(struct connection *connection); // there are buffers again
 void shake_check(struct connection *connection); // the client's last flight has left: both may be done
 void shake_timed_out(struct connection *connection);
 
+// ---- offload.c: OFFLOAD ----
+void offload_start(struct connection *connection);
+// Moves a direction of an endpoint into the kernel. False when the connection had to end because of it.
+bool connection_offload(struct connection *connection, struct endpoint *endpoint,
+                        enum record_direction direction);
+// A flow has carried more: is it time for the kernel?
+void connection_offload_due(struct flow *flow);
+
+// ---- ending.c: the only way out, DRAIN and DYING ----
+
+// The only way out. Says why; `alert` goes to the client if it is still possible (ALERT_NONE: nothing is sent), `detail` (static
+// words or NULL) into the log. The first call counts, later ones do nothing.
+void connection_end(struct connection *connection, enum connection_end end, enum record_alert alert,
+                    const char *detail);
+// The same for what endpoint_open() and its like found.
+void connection_end_event(struct connection *connection, const struct endpoint *source,
+                          const struct endpoint_event *event);
+// The worker is told to stop: ends the connection if it lives, and cuts short what one that has ended waits for.
+void connection_stop(struct connection *connection);
+void ending_drain(struct connection *connection); // DRAIN begins
+void ending_die(struct connection *connection);   // DYING begins
+void ending_timer(struct connection *connection); // the timer of either has expired
+// DRAIN: whatever can be done next; nothing in other states.
+void connection_drain(struct connection *connection);
+// Frees the connection if it is DYING and nothing is in flight; every handler ends with this. True when it is gone.
+bool connection_reap(struct connection *connection);
+
 // ---- connection_log.c ----
 const char *connection_end_text(enum connection_end end);
 void connection_log(const struct connection *connection);
+
+// ---- log_limit.c ----
+// Whether a connection that has ended gets its line; if not, it is counted.
+bool log_limit_allows(const struct connection *connection);
+void log_limit_say(struct proxy *proxy); // how many got none: its timer has expired, or the proxy goes
 
 // ---- connection_slab.c ----
 struct connection_slabs *connection_slabs_create(void);

@@ -15,6 +15,11 @@
 
 static void on_accepted(struct ring_op *op, const struct ring_completion *completion);
 
+size_t listener_index(const struct proxy *proxy, const struct config_listener *listener)
+{
+    return (size_t)(listener - proxy->setup.config->listeners);
+}
+
 // ---- limits at which clients wait in the kernel's queue ----
 
 // Says it once an episode; one is over when the limit was not met for a while.
@@ -32,7 +37,7 @@ static bool is_full(struct listener *listener)
 {
     struct proxy *proxy = listener->proxy;
     const struct config *config = proxy->setup.config;
-    size_t index = (size_t)(listener->config - config->listeners);
+    size_t index = listener_index(proxy, listener->config);
 
     if (proxy->connection_count + proxy->setup.connections_elsewhere(proxy->setup.owner) >=
         config->limits.connections)

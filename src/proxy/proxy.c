@@ -40,6 +40,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     timer_init(&proxy->retired_timer);
     timer_init(&proxy->queue_timer);
     timer_init(&proxy->refused_timer);
+    timer_init(&proxy->log_limit.timer);
     list_init(&proxy->connections);
     list_init(&proxy->starved);
     list_init(&proxy->sending);
@@ -72,6 +73,7 @@ void proxy_destroy(struct proxy *proxy)
     if (!proxy)
         return;
     assert(proxy->connection_count == 0);
+    log_limit_say(proxy);
     connection_slabs_destroy(proxy->slabs);
     shared_texts_finish(&proxy->texts);
     free(proxy->listeners);
@@ -244,6 +246,8 @@ static void run_timers(struct proxy *proxy)
             look_at_queues(proxy);
         else if (timer == &proxy->refused_timer)
             listener_say_refused(proxy);
+        else if (timer == &proxy->log_limit.timer)
+            log_limit_say(proxy);
         else if (timer == &proxy->retired_timer)
             for_each_connection(proxy, end_retired);
         else if (timer == &proxy->queue_timer)

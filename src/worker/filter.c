@@ -156,7 +156,7 @@ static void on_forbidden(int number, siginfo_t *info, void *context)
 
     (void)number;
     (void)context;
-    if (report_to >= 0 && info->si_code == SYS_SECCOMP) // else somebody has sent the signal
+    if (report_to >= 0 && info->si_code == 1) // SYS_SECCOMP; else somebody has sent the signal
         (void)send(report_to, &message, sizeof(message), MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)syscall(SYS_chroot, NULL); // forbidden as well, and nobody handles that any more
     _exit(1);

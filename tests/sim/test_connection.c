@@ -19,9 +19,9 @@
 #include "ringbolt/socket.h"
 #include "src/proxy/connection.h"
 #include "src/proxy/proxy_header.h"
+#include "stage.h"
 #include "world.h"
 
-#define LISTENER   3
 #define BYTES_MAX  300000
 #define STEPS_MAX  200000
 #define LEAST_POOL (1u << 20)
@@ -55,11 +55,7 @@ struct run {
     struct config_upstream upstream;
     struct config_server server_config;
     size_t pool_size; // 0: the least
-    struct buffer_pool *pool;
-    struct ring *ring;
-    struct servers *servers;
-    struct admission *admission;
-    struct proxy *proxy;
+    struct stage stage;
     struct client client;
     struct server server;
     enum world_dial dial;
@@ -91,22 +87,6 @@ static void check(bool good, const struct run *run, const char *what)
 {
     if (!good)
         fail_msg("seed %llu: %s", (unsigned long long)run->seed, what);
-}
-
-static unsigned elsewhere(void *owner)
-{
-    return 0;
-}
-
-static void changed(void *owner, unsigned live)
-{
-}
-
-static unsigned counts[PROXY_COUNTS];
-
-static void count(void *owner, enum proxy_count what)
-{
-    counts[what]++;
 }
 
 static size_t padding(SSL *ssl, int type, size_t length, void *argument)
@@ -196,10 +176,6 @@ static void setup_headers(struct run *run)
 
 static void setup(struct run *run)
 {
-    struct proxy_setup setup;
-    struct ring_options options = {.entries = 64};
-    static const int listeners[] = {LISTENER};
-    const char *why;
     bool transmit = world_chance(50);
     bool receive = world_chance(50);
     bool rekey = world_chance(50);
@@ -223,27 +199,7 @@ static void setup(struct run *run)
                      .half_closed_ns = 300 * CLOCK_NS_PER_S},
         .ktls = {.offload_after = world_chance(50) ? 0 : random_size()},
     };
-    options.pool = run->pool = buffer_pool_create(run->pool_size ? run->pool_size : LEAST_POOL);
-    assert_int_equal(ring_create(&options, &run->ring, &why), 0);
-    assert_int_equal(servers_create(&run->config, &run->servers), 0);
-    run->admission = admission_create(&run->config);
-    assert_non_null(run->admission);
-    setup = (struct proxy_setup){
-        .config = &run->config,
-        .servers = run->servers,
-        .probe = &world_probe,
-        .contexts = &context,
-        .material = material,
-        .listeners = listeners,
-        .ring = run->ring,
-        .pool = run->pool,
-        .admission = run->admission,
-        .connections_elsewhere = elsewhere,
-        .connections_changed = changed,
-        .count = count,
-    };
-    run->proxy = proxy_create(&setup, world_now_ns());
-    proxy_start(run->proxy);
+    stage_open(&run->stage, &run->config, run->pool_size ? run->pool_size : LEAST_POOL, &context, material);
     world_trouble = world_chance(50) ? 0 : (unsigned)world_below(6);
     run->dial = world_chance(90) ? WORLD_DIAL_ACCEPT : world_chance(50) ? WORLD_DIAL_REFUSE : WORLD_DIAL_HANG;
     world_dial(run->dial);
@@ -255,7 +211,7 @@ static void setup(struct run *run)
     setup_client(run);
     if (run->tries_headers)
         setup_headers(run);
-    run->client.peer = world_connect(LISTENER);
+    run->client.peer = world_connect(STAGE_LISTENER);
     if (world_chance(50))
         peer_capacity(run->client.peer, 20000 + world_below(100000), 20000 + world_below(100000));
 }
@@ -465,25 +421,9 @@ static void server_step(struct run *run)
 
 // ---- a run ----
 
-static void proxy_turn(struct run *run)
-{
-    struct ring_completion completion;
-
-    ring_wait(run->ring, proxy_wait_ns(run->proxy, world_now_ns()));
-    proxy_time(run->proxy, world_now_ns());
-    while (ring_next(run->ring, &completion))
-        completion.op->handler(completion.op, &completion);
-}
-
-static void proxy_step(struct run *run)
-{
-    proxy_turn(run);
-    proxy_tick(run->proxy, world_now_ns());
-}
-
 static bool is_over(const struct run *run)
 {
-    return proxy_connection_count(run->proxy) == 0 && (run->client.saw_end || run->client.has_left) &&
+    return proxy_connection_count(run->stage.proxy) == 0 && (run->client.saw_end || run->client.has_left) &&
            run->client.peer &&
            (run->client.is_handshaken || run->client.saw_error || run->client.has_left ||
             run->client.saw_end);
@@ -527,6 +467,13 @@ static void check_outcome(const struct run *run)
         check(client->saw_error && !client->saw_close_notify, run, "no server and no error");
 }
 
+static void close_stage(struct run *run)
+{
+    const char *left = stage_close(&run->stage);
+
+    check(!left, run, left);
+}
+
 static void run_seed(uint64_t seed)
 {
     struct run run = {.seed = seed, .tries_headers = true};
@@ -537,7 +484,7 @@ static void run_seed(uint64_t seed)
     while (!is_over(&run) && steps++ < STEPS_MAX) {
         client_step(&run);
         server_step(&run);
-        proxy_step(&run);
+        stage_step(&run.stage);
     }
     check(steps < STEPS_MAX, &run, "it does not come to an end");
     // What was still on its way.
@@ -545,18 +492,12 @@ static void run_seed(uint64_t seed)
         client_step(&run);
     for (int i = 0; i < 2000; i++)
         server_step(&run);
-    proxy_drain(run.proxy);
-    for (steps = 0; !proxy_idle(run.proxy) && steps < STEPS_MAX; steps++)
-        proxy_step(&run);
+    proxy_drain(run.stage.proxy);
+    for (steps = 0; !proxy_idle(run.stage.proxy) && steps < STEPS_MAX; steps++)
+        stage_step(&run.stage);
     check_outcome(&run);
-    check(proxy_idle(run.proxy), &run, "the proxy is not idle in the end");
-    proxy_destroy(run.proxy);
-    check(servers_live(run.servers, 0) == 0, &run, "a place at the server was not given back");
-    servers_destroy(run.servers);
-    admission_destroy(run.admission);
-    ring_destroy(run.ring);
-    check(buffer_pool_used(run.pool) == 0, &run, "a buffer did not come back");
-    buffer_pool_destroy(run.pool);
+    check(proxy_idle(run.stage.proxy), &run, "the proxy is not idle in the end");
+    close_stage(&run);
     SSL_free(run.client.ssl);
     offloads += world_offloads();
     orderly += run.client.saw_close_notify && run.server.saw_end;
@@ -565,16 +506,10 @@ static void run_seed(uint64_t seed)
 
 static void test_seeds(void **state)
 {
-    const char *only = getenv("RINGBOLT_SIM_SEED");
-    const char *count = getenv("RINGBOLT_SIM_COUNT");
-    uint64_t last = count ? strtoull(count, NULL, 10) : 1500;
+    uint64_t last = stage_seeds(run_seed, 1500);
 
-    if (only) {
-        run_seed(strtoull(only, NULL, 10));
+    if (last == 0)
         return;
-    }
-    for (uint64_t seed = 1; seed <= last; seed++)
-        run_seed(seed);
     print_message("# %llu seeds, %lu directions moved into the kernel, %lu orderly ends\n",
                   (unsigned long long)last, offloads, orderly);
     assert_true(offloads >= last / 4 && orderly >= last / 4); // or the seeds test nothing
@@ -583,37 +518,29 @@ static void test_seeds(void **state)
 // After proxy_stop() or proxy_drain(): everything comes to its end and comes back.
 static void finish(struct run *run)
 {
-    for (unsigned steps = 0; !proxy_idle(run->proxy) && steps < STEPS_MAX; steps++)
-        proxy_step(run);
-    check(proxy_idle(run->proxy), run, "the proxy does not stop");
-    proxy_destroy(run->proxy);
-    check(servers_live(run->servers, 0) == 0, run, "a place at the server was not given back");
-    servers_destroy(run->servers);
-    admission_destroy(run->admission);
-    ring_destroy(run->ring);
-    check(buffer_pool_used(run->pool) == 0, run, "a buffer did not come back");
-    buffer_pool_destroy(run->pool);
+    for (unsigned steps = 0; !proxy_idle(run->stage.proxy) && steps < STEPS_MAX; steps++)
+        stage_step(&run->stage);
+    check(proxy_idle(run->stage.proxy), run, "the proxy does not stop");
+    close_stage(run);
 }
 
 // Shakes hands and gets a server; from then on nobody moves its client.
 static void establish(struct run *run, const struct run *world_of)
 {
     run->seed = world_of->seed;
-    run->ring = world_of->ring;
-    run->proxy = world_of->proxy;
-    run->pool = world_of->pool;
+    run->stage = world_of->stage;
     setup_client(run);
     run->client.leaving = ORDERLY;
     run->client.to_send = 0;
     run->client.waits_for_all = true;
     run->client.updates_keys = false;
     run->server = (struct server){.to_send = 200000, .leaving = ORDERLY, .waits_for_client = true};
-    run->client.peer = world_connect(LISTENER);
+    run->client.peer = world_connect(STAGE_LISTENER);
     peer_capacity(run->client.peer, 1 << 20, 20000);
     for (unsigned steps = 0; !run->server.peer && steps < STEPS_MAX; steps++) {
         client_step(run);
         server_step(run);
-        proxy_step(run);
+        stage_step(&run->stage);
     }
     check(run->server.peer != NULL, run, "no server was dialled");
 }
@@ -639,19 +566,20 @@ static void test_stalled_readers(void **state)
         establish(&runs[i], &first);
         for (steps = 0; steps < 50; steps++) {
             server_step(&runs[i]);
-            proxy_step(&first);
-            check(buffer_pool_used(first.pool) <= buffer_pool_budget(first.pool), &first, "over the budget");
+            stage_step(&first.stage);
+            check(buffer_pool_used(first.stage.pool) <= buffer_pool_budget(first.stage.pool), &first,
+                  "over the budget");
         }
     }
     establish(&honest, &first);
     for (steps = 0; honest.client.received < honest.server.to_send && steps < STEPS_MAX; steps++) {
         client_step(&honest);
         server_step(&honest);
-        proxy_step(&first);
+        stage_step(&first.stage);
     }
     check(honest.client.received == honest.server.to_send, &first, "a client that reads was starved");
-    proxy_stop(first.proxy);
-    proxy_drain(first.proxy);
+    proxy_stop(first.stage.proxy);
+    proxy_drain(first.stage.proxy);
     finish(&first);
     for (unsigned i = 0; i < STALLED; i++)
         SSL_free(runs[i].client.ssl);
@@ -683,9 +611,9 @@ static void test_upload_grows_and_shrinks(void **state)
         world_dial(WORLD_DIAL_ACCEPT);
         peer_reset(first.client.peer); // its client is not wanted here
         establish(&run, &first);
-        for (steps = 0; proxy_connection_count(first.proxy) != 1 && steps < STEPS_MAX; steps++)
-            proxy_step(&first);
-        up = &list_entry(first.proxy->connections.next, struct connection, node)->up;
+        for (steps = 0; proxy_connection_count(first.stage.proxy) != 1 && steps < STEPS_MAX; steps++)
+            stage_step(&first.stage);
+        up = &list_entry(first.stage.proxy->connections.next, struct connection, node)->up;
         peer_capacity(run.client.peer, 1 << 20, 1 << 20);
         run.client.to_send = UPLOAD;
         run.client.reads_slowly = run.server.reads_slowly = false;
@@ -695,31 +623,24 @@ static void test_upload_grows_and_shrinks(void **state)
             client_step(&run);
             server_step(&run);
             if (steps % 40 == 0)
-                proxy_step(&first);
+                stage_step(&first.stage);
             if (!up->buffer || up->kept == 0)
                 continue;
             was_huge = was_huge || (!is_pressed && up->buffer->class == BUFFER_HUGE);
             has_shrunk = has_shrunk || (is_pressed && up->buffer->class == BUFFER_LARGE);
             check(!has_shrunk || up->buffer->class != BUFFER_HUGE, &run, "grew although memory is short");
             while (was_huge && taken_count < TAKEN_MAX &&
-                   buffer_pool_used(first.pool) <= buffer_pool_budget(first.pool) / 2)
-                check((taken[taken_count++] = buffer_take(first.pool, BUFFER_LARGE)) != NULL, &run, "no memory");
+                   buffer_pool_used(first.stage.pool) <= buffer_pool_budget(first.stage.pool) / 2)
+                check((taken[taken_count++] = buffer_take(first.stage.pool, BUFFER_LARGE)) != NULL, &run,
+                      "no memory");
         }
         check(run.server.received == UPLOAD, &run, "not everything arrived");
         check(was_huge && has_shrunk, &run, "the buffer didn't grow, or didn't shrink");
         while (taken_count > 0)
-            buffer_give(first.pool, taken[--taken_count]);
-        proxy_stop(first.proxy);
-        proxy_drain(first.proxy);
-        for (steps = 0; !proxy_idle(first.proxy) && steps < STEPS_MAX; steps++)
-            proxy_step(&first);
-        check(proxy_idle(first.proxy), &first, "the proxy does not stop");
-        proxy_destroy(first.proxy);
-        servers_destroy(first.servers);
-        admission_destroy(first.admission);
-        ring_destroy(first.ring);
-        check(buffer_pool_used(first.pool) == 0, &first, "a buffer did not come back");
-        buffer_pool_destroy(first.pool);
+            buffer_give(first.stage.pool, taken[--taken_count]);
+        proxy_stop(first.stage.proxy);
+        proxy_drain(first.stage.proxy);
+        finish(&first);
         SSL_free(run.client.ssl);
         SSL_free(first.client.ssl);
         check(world_end(), &first, "something was left");
@@ -737,18 +658,14 @@ static void test_stop_meets_an_accept(void **state)
         setup(&run); // with a client in the queue
         world_trouble = 0;
         for (int i = 0; i < 10; i++)
-            (void)ring_wait(run.ring, 0);
-        proxy_stop(run.proxy);
+            (void)ring_wait(run.stage.ring, 0);
+        proxy_stop(run.stage.proxy);
         began_ns = world_now_ns();
-        for (unsigned steps = 0; !proxy_idle(run.proxy) && steps < 1000; steps++)
-            proxy_step(&run);
-        check(proxy_idle(run.proxy) && world_now_ns() - began_ns < CLOCK_NS_PER_S, &run,
+        for (unsigned steps = 0; !proxy_idle(run.stage.proxy) && steps < 1000; steps++)
+            stage_step(&run.stage);
+        check(proxy_idle(run.stage.proxy) && world_now_ns() - began_ns < CLOCK_NS_PER_S, &run,
               "it does not stop at once");
-        proxy_destroy(run.proxy);
-        servers_destroy(run.servers);
-        admission_destroy(run.admission);
-        ring_destroy(run.ring);
-        buffer_pool_destroy(run.pool);
+        close_stage(&run);
         SSL_free(run.client.ssl);
         check(world_end(), &run, "something was left");
     }
@@ -786,7 +703,7 @@ static void test_crowd_takes_turns(void **state)
     for (unsigned i = 0; i < CROWD; i++) {
         crowd[i].seed = first.seed;
         setup_client(&crowd[i]);
-        crowd[i].client.peer = world_connect(LISTENER);
+        crowd[i].client.peer = world_connect(STAGE_LISTENER);
         peer_capacity(crowd[i].client.peer, 1 << 20, 1 << 20);
         (void)SSL_do_handshake(crowd[i].client.ssl);
         client_pump_out(&crowd[i].client);
@@ -796,17 +713,17 @@ static void test_crowd_takes_turns(void **state)
 
         client_step(&standing);
         server_step(&standing);
-        proxy_turn(&first);
-        waiting = list_length(&first.proxy->hellos);
+        stage_turn(&first.stage);
+        waiting = list_length(&first.stage.proxy->hellos);
         longest = waiting > longest ? waiting : longest;
-        proxy_tick(first.proxy, world_now_ns());
-        check(list_length(&first.proxy->hellos) + 1 == waiting || waiting == 0, &first,
+        proxy_tick(first.stage.proxy, world_now_ns());
+        check(list_length(&first.stage.proxy->hellos) + 1 == waiting || waiting == 0, &first,
               "more than one handshake, or none, got on in a turn");
         greeted += waiting > 0;
     }
     check(greeted == CROWD && longest > 1, &first, "the crowd did not wait, or waits for ever");
     check(standing.client.received > received, &first, "who was there got nothing meanwhile");
-    proxy_stop(first.proxy); // some wait for their turn again
+    proxy_stop(first.stage.proxy); // some wait for their turn again
     finish(&first);
     for (unsigned i = 0; i < CROWD; i++)
         SSL_free(crowd[i].client.ssl);
@@ -831,49 +748,31 @@ static void test_retired(void **state)
     peer_reset(first.client.peer); // its client is not wanted here
     establish(&second, &first);
     for (steps = 0;
-         (proxy_connection_count(first.proxy) != 1 || second.client.received == 0) && steps < STEPS_MAX;
+         (proxy_connection_count(first.stage.proxy) != 1 || second.client.received == 0) && steps < STEPS_MAX;
          steps++) {
         client_step(&second);
         server_step(&second);
-        proxy_step(&first);
+        stage_step(&first.stage);
     }
     second.client.reads_slowly = true;
     change_retire(&change, &certificate->id, 1);
     assert_int_equal(material_apply(material, change.data, change.size), 0);
     change_finish(&change);
     deadline_ns = world_now_ns() + CLOCK_NS_PER_S;
-    proxy_drain_retired(first.proxy, CLOCK_NS_PER_S);
+    proxy_drain_retired(first.stage.proxy, CLOCK_NS_PER_S);
     while (world_now_ns() + 100 * CLOCK_NS_PER_MS < deadline_ns) {
-        proxy_step(&first);
-        check(proxy_connection_count(first.proxy) == 1, &first, "ended before its time");
+        stage_step(&first.stage);
+        check(proxy_connection_count(first.stage.proxy) == 1, &first, "ended before its time");
     }
-    for (steps = 0; proxy_connection_count(first.proxy) > 0 && steps < STEPS_MAX; steps++)
-        proxy_step(&first);
+    for (steps = 0; proxy_connection_count(first.stage.proxy) > 0 && steps < STEPS_MAX; steps++)
+        stage_step(&first.stage);
     check(world_now_ns() >= deadline_ns, &first, "ended too early");
     check(world_now_ns() < deadline_ns + 10 * CLOCK_NS_PER_S, &first, "a retired connection goes on");
-    proxy_stop(first.proxy);
+    proxy_stop(first.stage.proxy);
     finish(&first);
     SSL_free(second.client.ssl);
     SSL_free(first.client.ssl);
     check(world_end(), &first, "something was left");
-}
-
-// What a master would have loaded: one certificate and one ticket key.
-static bool make_material(struct report *report)
-{
-    const struct material_place place = {0};
-    struct ticket_keys keys = {.count = 1};
-    struct change change = {0};
-    bool is_made;
-
-    if (certificate_develop(NULL, report, &certificate) < 0 || ticket_key_make(&keys.keys[0]) < 0)
-        return false;
-    change_certificate(&change, 0, certificate, &place, 1);
-    change_ticket_keys(&change, &keys);
-    material = material_create(1);
-    is_made = material != NULL && material_apply(material, change.data, change.size) == 0;
-    change_finish(&change);
-    return is_made;
 }
 
 int main(void)
@@ -891,7 +790,7 @@ int main(void)
     report_init(&report, NULL);
     if (record_init() < 0 ||
         config_quick("127.0.0.1:1", "127.0.0.1:2", NULL, NULL, &tls_config, &report) < 0 ||
-        !make_material(&report))
+        !stage_material(&report, &certificate, &material))
         return 1;
     options = (struct tls_context_options){.config = tls_config, .material = material, .keylog = -1};
     if (tls_context_create(&options, &context) < 0)

@@ -18,9 +18,9 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/proxy.h"
 #include "src/proxy/connection.h"
+#include "stage.h"
 #include "world.h"
 
-#define LISTENER     3
 #define SERVERS_MAX  4
 #define VISITORS_MAX 24
 #define PEERS_MAX    256
@@ -53,11 +53,7 @@ static char server_names[SERVERS_MAX][32];
 static struct server servers[SERVERS_MAX];
 static struct visitor visitors[VISITORS_MAX];
 static unsigned visitor_count, answer_count;
-static struct servers *table;
-static struct admission *admission;
-static struct ring *ring;
-static struct buffer_pool *pool;
-static struct proxy *proxy;
+static struct stage stage;
 
 static struct material *material;
 static struct tls_context *context;
@@ -124,7 +120,7 @@ static struct visitor *arrive(void)
     BIO_set_mem_eof_return(visitor->in, -1);
     SSL_set_bio(visitor->ssl, visitor->in, visitor->out);
     SSL_set_connect_state(visitor->ssl);
-    visitor->peer = world_connect(LISTENER);
+    visitor->peer = world_connect(STAGE_LISTENER);
     return visitor;
 }
 
@@ -191,19 +187,6 @@ static void visitor_step(struct visitor *visitor)
 
 // ---- the run ----
 
-static unsigned elsewhere(void *owner)
-{
-    return 0;
-}
-
-static void changed(void *owner, unsigned live)
-{
-}
-
-static void nothing(void *owner, enum proxy_count what)
-{
-}
-
 // Servers that accept, with room for `most` each, and a queue.
 static void prepare(uint64_t seed, size_t count, unsigned most, unsigned queue_size)
 {
@@ -241,43 +224,7 @@ static void prepare(uint64_t seed, size_t count, unsigned most, unsigned queue_s
 
 static void open_proxy(void)
 {
-    static const int listeners[] = {LISTENER};
-    struct ring_options options = {.entries = 64};
-    struct proxy_setup setup;
-    const char *why;
-
-    assert_int_equal(servers_create(&config, &table), 0);
-    admission = admission_create(&config);
-    assert_non_null(admission);
-    options.pool = pool = buffer_pool_create(2u << 20);
-    assert_int_equal(ring_create(&options, &ring, &why), 0);
-    setup = (struct proxy_setup){
-        .config = &config,
-        .probe = &world_probe,
-        .contexts = &context,
-        .material = material,
-        .listeners = listeners,
-        .ring = ring,
-        .pool = pool,
-        .servers = table,
-        .admission = admission,
-        .connections_elsewhere = elsewhere,
-        .connections_changed = changed,
-        .count = nothing,
-    };
-    proxy = proxy_create(&setup, world_now_ns());
-    proxy_start(proxy);
-}
-
-static void proxy_step(void)
-{
-    struct ring_completion completion;
-
-    ring_wait(ring, proxy_wait_ns(proxy, world_now_ns()));
-    proxy_time(proxy, world_now_ns());
-    while (ring_next(ring, &completion))
-        completion.op->handler(completion.op, &completion);
-    proxy_tick(proxy, world_now_ns());
+    stage_open(&stage, &config, 2u << 20, &context, material);
 }
 
 static void step(void)
@@ -286,12 +233,12 @@ static void step(void)
         visitor_step(&visitors[i]);
     for (size_t i = 0; i < upstream.server_count; i++)
         server_step(&servers[i]);
-    proxy_step();
+    stage_step(&stage);
     for (size_t i = 0; i < upstream.server_count; i++) {
         unsigned most = server_configs[i].max_connections;
 
         // The server may hear of an end a little later than we count it.
-        assert_true(most == 0 || servers_live(table, i) <= most);
+        assert_true(most == 0 || servers_live(stage.servers, i) <= most);
     }
 }
 
@@ -306,7 +253,8 @@ static void step(void)
 // The only connection that has come to its end, as the log would call it; its client was told and has not left.
 static const char *end_of_any(void)
 {
-    for (struct list *node = proxy->connections.next; node != &proxy->connections; node = node->next) {
+    for (struct list *node = stage.proxy->connections.next; node != &stage.proxy->connections;
+         node = node->next) {
         const struct connection *connection = list_entry(node, struct connection, node);
 
         if (connection->end != END_NONE)
@@ -317,22 +265,14 @@ static const char *end_of_any(void)
 
 static void close_proxy(void)
 {
-    proxy_stop(proxy);
-    for (unsigned steps = 0; !proxy_idle(proxy) && steps < STEPS_MAX; steps++) {
-        proxy_step();
+    proxy_stop(stage.proxy);
+    for (unsigned steps = 0; !proxy_idle(stage.proxy) && steps < STEPS_MAX; steps++) {
+        stage_step(&stage);
         for (size_t i = 0; i < upstream.server_count; i++)
             server_step(&servers[i]);
     }
-    assert_true(proxy_idle(proxy));
-    proxy_destroy(proxy);
-    for (size_t i = 0; i < upstream.server_count; i++)
-        assert_int_equal(servers_live(table, i), 0);
-    assert_int_equal(servers_queue_length(table, 0), 0);
-    servers_destroy(table);
-    admission_destroy(admission);
-    ring_destroy(ring);
-    assert_int_equal(buffer_pool_used(pool), 0);
-    buffer_pool_destroy(pool);
+    assert_true(proxy_idle(stage.proxy));
+    assert_null(stage_close(&stage));
     for (unsigned i = 0; i < visitor_count; i++)
         SSL_free(visitors[i].ssl);
     assert_true(world_end());
@@ -400,8 +340,8 @@ static void test_all_drained(void **state)
     prepare(4, 2, 0, 5);
     servers[0].answer = servers[1].answer = WORLD_DIAL_ACCEPT;
     open_proxy();
-    servers_set_order(servers_state(table, 0), SERVERS_DRAIN, world_now_ns());
-    servers_set_order(servers_state(table, 1), SERVERS_DOWN, world_now_ns());
+    servers_set_order(servers_state(stage.servers, 0), SERVERS_DRAIN, world_now_ns());
+    servers_set_order(servers_state(stage.servers, 1), SERVERS_DOWN, world_now_ns());
     visitor = arrive();
     step_until(strcmp(end_of_any(), "server_unreachable") == 0);
     step_until(visitor->saw_error);
@@ -423,7 +363,7 @@ static void test_queue_is_served_in_order(void **state)
         step_until(answer_count == 1);
         for (unsigned i = 0; i < 5; i++) {
             (void)arrive();
-            step_until(servers_queue_length(table, 0) == i + 1);
+            step_until(servers_queue_length(stage.servers, 0) == i + 1);
         }
         late = arrive();
         step_until(strcmp(end_of_any(), "servers_full") == 0);
@@ -466,12 +406,12 @@ static void test_queue_timeout(void **state)
     arrive()->stays = true;
     step_until(answer_count == 1);
     visitor = arrive();
-    step_until(servers_queue_length(table, 0) == 1);
+    step_until(servers_queue_length(stage.servers, 0) == 1);
     began_ns = world_now_ns();
     step_until(strcmp(end_of_any(), "queue_timeout") == 0);
     assert_true(world_now_ns() - began_ns >= 19 * SECOND && world_now_ns() - began_ns < 21 * SECOND);
     step_until(visitor->saw_error);
-    assert_int_equal(servers_queue_length(table, 0), 0);
+    assert_int_equal(servers_queue_length(stage.servers, 0), 0);
     close_proxy();
 }
 
@@ -483,12 +423,12 @@ static void test_queue_across_workers(void **state)
     prepare(8, 1, 1, 5);
     servers[0].answer = WORLD_DIAL_ACCEPT;
     open_proxy();
-    assert_true(servers_take(table, 1, 0, 1));
+    assert_true(servers_take(stage.servers, 1, 0, 1));
     (void)arrive();
-    step_until(servers_queue_length(table, 0) == 1);
-    servers_give(table, 1, 0);
+    step_until(servers_queue_length(stage.servers, 0) == 1);
+    servers_give(stage.servers, 1, 0);
     freed_ns = world_now_ns();
-    step_until(servers_queue_length(table, 0) == 0);
+    step_until(servers_queue_length(stage.servers, 0) == 0);
     assert_true(world_now_ns() - freed_ns < SECOND / 10);
     step_until(answer_count == 1);
     close_proxy();
@@ -504,7 +444,7 @@ static void test_stop_meets_a_queue(void **state)
     step_until(answer_count == 1);
     for (unsigned i = 0; i < 3; i++)
         (void)arrive();
-    step_until(servers_queue_length(table, 0) == 3);
+    step_until(servers_queue_length(stage.servers, 0) == 3);
     close_proxy();
 }
 
@@ -531,7 +471,7 @@ static void run_seed(uint64_t seed)
         if (world_chance(10))
             servers[which].answer = answers[world_below(4)];
         if (world_chance(2))
-            servers_set_order(servers_state(table, which), (enum servers_order)world_below(3),
+            servers_set_order(servers_state(stage.servers, which), (enum servers_order)world_below(3),
                               world_now_ns());
         if (world_chance(8) && visitor_count < VISITORS_MAX)
             arrive()->stays = world_chance(50);
@@ -546,45 +486,18 @@ static void run_seed(uint64_t seed)
     // All is well again: whoever is still there is served, or was refused.
     for (size_t i = 0; i < upstream.server_count; i++) {
         servers[i].answer = WORLD_DIAL_ACCEPT;
-        servers_set_order(servers_state(table, i), SERVERS_READY, world_now_ns());
+        servers_set_order(servers_state(stage.servers, i), SERVERS_READY, world_now_ns());
     }
     for (unsigned i = 0; i < visitor_count && world_chance(80); i++)
         visitors[i].stays = false;
-    for (steps = 0; steps < 3000 && proxy_connection_count(proxy) > 0; steps++)
+    for (steps = 0; steps < 3000 && proxy_connection_count(stage.proxy) > 0; steps++)
         step();
     close_proxy();
 }
 
 static void test_seeds(void **state)
 {
-    const char *only = getenv("RINGBOLT_SIM_SEED");
-    const char *count = getenv("RINGBOLT_SIM_COUNT");
-    uint64_t last = count ? strtoull(count, NULL, 10) : 150;
-
-    if (only) {
-        run_seed(strtoull(only, NULL, 10));
-        return;
-    }
-    for (uint64_t seed = 1; seed <= last; seed++)
-        run_seed(seed);
-}
-
-// What a master would have loaded: one certificate and one ticket key.
-static bool make_material(struct report *report)
-{
-    const struct material_place place = {0};
-    struct ticket_keys keys = {.count = 1};
-    struct change change = {0};
-    bool is_made;
-
-    if (certificate_develop(NULL, report, &certificate) < 0 || ticket_key_make(&keys.keys[0]) < 0)
-        return false;
-    change_certificate(&change, 0, certificate, &place, 1);
-    change_ticket_keys(&change, &keys);
-    material = material_create(1);
-    is_made = material != NULL && material_apply(material, change.data, change.size) == 0;
-    change_finish(&change);
-    return is_made;
+    (void)stage_seeds(run_seed, 150);
 }
 
 int main(void)
@@ -607,7 +520,7 @@ int main(void)
     report_init(&report, NULL);
     if (record_init() < 0 ||
         config_quick("127.0.0.1:1", "127.0.0.1:2", NULL, NULL, &tls_config, &report) < 0 ||
-        !make_material(&report))
+        !stage_material(&report, &certificate, &material))
         return 1;
     options = (struct tls_context_options){.config = tls_config, .material = material, .keylog = -1};
     if (tls_context_create(&options, &context) < 0)

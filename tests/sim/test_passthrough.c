@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams that are passed through, in the simulated world: a ClientHello in any pieces, then whatever the two sides say. What is asked
 // of every run: each side gets an exact prefix of what the other sent, the ClientHello included; all of it and an end where both ended; no
-// orderly end at the server when the client was cut off; and nothing is left.
+// orderly end at the server when the client was cut off; an alert where no server said anything; and nothing is left.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,10 +15,10 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/proxy.h"
 #include "src/proxy/connection.h"
+#include "stage.h"
 #include "tests/unit/hellos.h"
 #include "world.h"
 
-#define LISTENER  3
 #define BYTES_MAX 300000
 #define STEPS_MAX 200000
 
@@ -29,6 +29,7 @@ struct side {
     bool resets, reads_slowly, waits_for_end;
     size_t resets_at;
     bool has_left, saw_end, saw_reset;
+    bool is_alerted; // what it got begins as an alert of the proxy's does, and no server's stream
 };
 
 struct run {
@@ -37,21 +38,16 @@ struct run {
     struct config_listener listener;
     struct config_upstream upstreams[2];
     struct config_server servers[2];
-    struct buffer_pool *pool;
-    struct ring *ring;
-    struct servers *table;
-    struct admission *admission;
-    struct proxy *proxy;
+    struct stage stage;
     struct side client, server;
     enum world_dial dial;
-    unsigned counts[PROXY_COUNTS];
 };
 
 static struct material *material;
 static struct tls_context *context;
 static struct config *tls_config;
 static struct certificate *certificate;
-static unsigned long complete_runs;
+static unsigned long complete_runs, alerts;
 static struct bytes hello;
 
 static void check(bool good, const struct run *run, const char *what)
@@ -60,19 +56,8 @@ static void check(bool good, const struct run *run, const char *what)
         fail_msg("seed %llu: %s", (unsigned long long)run->seed, what);
 }
 
-static unsigned elsewhere(void *owner)
-{
-    return 0;
-}
-
-static void changed(void *owner, unsigned live)
-{
-}
-
-static void count(void *owner, enum proxy_count what)
-{
-    ((struct run *)owner)->counts[what]++;
-}
+// internal_error, in the clear (RFC 8446 §5.1).
+static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 80};
 
 static uint8_t byte_of(const struct side *sender, size_t at, uint8_t salt)
 {
@@ -105,11 +90,6 @@ static void set_routes(struct config_listener *listener)
 
 static void setup(struct run *run)
 {
-    static const int listeners[] = {LISTENER};
-    struct ring_options options = {.entries = 64};
-    struct proxy_setup setup;
-    const char *why;
-
     world_kernel_tls(true, true, true);
     for (size_t i = 0; i < 2; i++) {
         run->servers[i] = (struct config_server){.address.text = (char *)"server", .weight = 1};
@@ -132,30 +112,9 @@ static void setup(struct run *run)
         .ktls = {.transmit = CONFIG_KTLS_REQUIRED,
                  .receive = CONFIG_KTLS_REQUIRED}, // it is none of their business
     };
-    options.pool = run->pool = buffer_pool_create(1u << 20);
-    assert_int_equal(ring_create(&options, &run->ring, &why), 0);
-    assert_int_equal(servers_create(&run->config, &run->table), 0);
-    run->admission = admission_create(&run->config);
-    assert_non_null(run->admission);
-    setup = (struct proxy_setup){
-        .config = &run->config,
-        .servers = run->table,
-        .admission = run->admission,
-        .probe = &world_probe,
-        .contexts = &context,
-        .material = material,
-        .listeners = listeners,
-        .ring = run->ring,
-        .pool = run->pool,
-        .owner = run,
-        .connections_elsewhere = elsewhere,
-        .connections_changed = changed,
-        .count = count,
-    };
-    run->proxy = proxy_create(&setup, world_now_ns());
-    proxy_start(run->proxy);
+    stage_open(&run->stage, &run->config, 1u << 20, &context, material);
     run->client.hello = &hello;
-    run->client.peer = world_connect(LISTENER);
+    run->client.peer = world_connect(STAGE_LISTENER);
 }
 
 static void setup_chances(struct run *run)
@@ -192,8 +151,12 @@ static void side_step(struct run *run, struct side *side, const struct side *oth
     if (!side->peer || (side->has_left && side->resets))
         return;
     length = peer_read(side->peer, data, side->reads_slowly ? 1 + world_below(2000) : sizeof(data));
+    side->is_alerted |= side == &run->client && length > 0 && side->received == 0 && data[0] == alert[0];
+    check(!side->is_alerted || side->received + length <= sizeof(alert), run, "more than an alert");
     for (size_t i = 0; i < length; i++)
-        check(data[i] == byte_of(other, side->received + i, their_salt), run, "a wrong byte");
+        check(data[i] == (side->is_alerted ? alert[side->received + i]
+                                           : byte_of(other, side->received + i, their_salt)),
+              run, "a wrong byte");
     side->received += length;
     side->saw_end |= peer_is_at_end(side->peer) && !peer_was_reset(side->peer);
     side->saw_reset |= peer_was_reset(side->peer);
@@ -216,43 +179,29 @@ static void side_step(struct run *run, struct side *side, const struct side *oth
     }
 }
 
-static void proxy_step(struct run *run)
-{
-    struct ring_completion completion;
-
-    ring_wait(run->ring, proxy_wait_ns(run->proxy, world_now_ns()));
-    proxy_time(run->proxy, world_now_ns());
-    while (ring_next(run->ring, &completion))
-        completion.op->handler(completion.op, &completion);
-    proxy_tick(run->proxy, world_now_ns());
-}
-
 static void step(struct run *run)
 {
     if (!run->server.peer)
         run->server.peer = world_dialled();
     side_step(run, &run->client, &run->server, 1);
     side_step(run, &run->server, &run->client, 99);
-    proxy_step(run);
+    stage_step(&run->stage);
 }
 
 static void finish(struct run *run)
 {
-    proxy_drain(run->proxy);
-    for (unsigned steps = 0; !proxy_idle(run->proxy) && steps < STEPS_MAX; steps++)
+    const char *left;
+
+    proxy_drain(run->stage.proxy);
+    for (unsigned steps = 0; !proxy_idle(run->stage.proxy) && steps < STEPS_MAX; steps++)
         step(run);
-    check(proxy_idle(run->proxy), run, "the proxy is not idle in the end");
+    check(proxy_idle(run->stage.proxy), run, "the proxy is not idle in the end");
     for (int i = 0; i < 2000; i++) {
         side_step(run, &run->client, &run->server, 1);
         side_step(run, &run->server, &run->client, 99);
     }
-    proxy_destroy(run->proxy);
-    check(servers_live(run->table, 0) + servers_live(run->table, 1) == 0, run, "a place was not given back");
-    servers_destroy(run->table);
-    admission_destroy(run->admission);
-    ring_destroy(run->ring);
-    check(buffer_pool_used(run->pool) == 0, run, "a buffer did not come back");
-    buffer_pool_destroy(run->pool);
+    left = stage_close(&run->stage);
+    check(!left, run, left);
 }
 
 static void check_outcome(const struct run *run)
@@ -261,8 +210,14 @@ static void check_outcome(const struct run *run)
     const struct side *server = &run->server;
     bool is_orderly = !client->resets && !server->resets && run->dial == WORLD_DIAL_ACCEPT;
 
-    check(client->received <= server->sent && server->received <= client->sent, run,
+    check((client->is_alerted || client->received <= server->sent) && server->received <= client->sent, run,
           "more came than was sent");
+    if (run->dial != WORLD_DIAL_ACCEPT && !client->resets && world_trouble == 0)
+        check(client->is_alerted, run, "no server, and the client was not told");
+    if (client->is_alerted)
+        check(client->received == sizeof(alert) && client->saw_end, run,
+              "an alert in parts, or without an end");
+    alerts += client->is_alerted;
     if (is_orderly && world_trouble == 0)
         check(client->saw_end && server->saw_end && client->received == server->to_send &&
                   server->received == client->to_send,
@@ -271,7 +226,7 @@ static void check_outcome(const struct run *run)
         check(server->received == client->to_send, run, "the server saw the end before everything was there");
     if (client->resets && server->peer && !server->has_left)
         check(!server->saw_end, run, "the client reset and the server saw an orderly end");
-    check(run->counts[PROXY_CONNECTIONS_REJECTED] == 0, run, "rejected");
+    check(run->stage.counts[PROXY_CONNECTIONS_REJECTED] == 0, run, "rejected");
 }
 
 static void run_seed(uint64_t seed)
@@ -285,7 +240,7 @@ static void run_seed(uint64_t seed)
     setup_chances(&run);
     for (steps = 0; steps < STEPS_MAX; steps++) {
         step(&run);
-        if (proxy_connection_count(run.proxy) == 0 &&
+        if (proxy_connection_count(run.stage.proxy) == 0 &&
             (run.client.saw_end || run.client.saw_reset || run.client.has_left))
             break;
     }
@@ -298,18 +253,13 @@ static void run_seed(uint64_t seed)
 
 static void test_seeds(void **state)
 {
-    const char *only = getenv("RINGBOLT_SIM_SEED");
-    const char *count = getenv("RINGBOLT_SIM_COUNT");
-    uint64_t last = count ? strtoull(count, NULL, 10) : 1500;
+    uint64_t last = stage_seeds(run_seed, 1500);
 
-    if (only) {
-        run_seed(strtoull(only, NULL, 10));
+    if (last == 0)
         return;
-    }
-    for (uint64_t seed = 1; seed <= last; seed++)
-        run_seed(seed);
-    print_message("# %llu seeds, %lu complete\n", (unsigned long long)last, complete_runs);
-    assert_true(complete_runs >= last / 4); // or the seeds test nothing
+    print_message("# %llu seeds, %lu complete, %lu alerts\n", (unsigned long long)last, complete_runs,
+                  alerts);
+    assert_true(complete_runs >= last / 4 && alerts >= last / 30); // or the seeds test nothing
 }
 
 // Until the proxy has said its last word to the client, and what that was.
@@ -318,9 +268,9 @@ static void run_out(struct run *run, uint8_t answer[static 64], size_t *ret_leng
     size_t length = 0;
 
     world_trouble = 0;
-    for (unsigned steps = 0; proxy_connection_count(run->proxy) > 0 || steps < 10; steps++) {
+    for (unsigned steps = 0; proxy_connection_count(run->stage.proxy) > 0 || steps < 10; steps++) {
         check(steps < STEPS_MAX, run, "it does not come to an end");
-        proxy_step(run);
+        stage_step(&run->stage);
         length += peer_read(run->client.peer, answer + length, 64 - length);
         if (peer_is_at_end(run->client.peer))
             peer_finish(run->client.peer);
@@ -366,8 +316,8 @@ static void test_refused(void **state)
             fail_msg("case %zu: %zu bytes", i, length);
         if (cases[i].alert >= 0)
             assert_int_equal(answer[6], cases[i].alert);
-        assert_int_equal(run.counts[PROXY_CONNECTIONS_REJECTED], cases[i].alert == 112);
-        assert_int_equal(run.counts[PROXY_HANDSHAKES_FAILED], cases[i].alert != 112);
+        assert_int_equal(run.stage.counts[PROXY_CONNECTIONS_REJECTED], cases[i].alert == 112);
+        assert_int_equal(run.stage.counts[PROXY_HANDSHAKES_FAILED], cases[i].alert != 112);
         assert_null(world_dialled());
     }
 }
@@ -395,22 +345,6 @@ static void test_timeout(void **state)
     }
 }
 
-// What a master would have loaded: one certificate.
-static bool make_material(struct report *report)
-{
-    const struct material_place place = {0};
-    struct change change = {0};
-    bool is_made;
-
-    if (certificate_develop(NULL, report, &certificate) < 0)
-        return false;
-    change_certificate(&change, 0, certificate, &place, 1);
-    material = material_create(1);
-    is_made = material != NULL && material_apply(material, change.data, change.size) == 0;
-    change_finish(&change);
-    return is_made;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -424,7 +358,7 @@ int main(void)
     report_init(&report, NULL);
     if (record_init() < 0 ||
         config_quick("127.0.0.1:1", "127.0.0.1:2", NULL, NULL, &tls_config, &report) < 0 ||
-        !make_material(&report))
+        !stage_material(&report, &certificate, &material))
         return 1;
     log_setup(LOG_TEXT, getenv("RINGBOLT_SIM_SEED") ? LOG_DEBUG : LOG_ERROR, 2);
     free(tls_config->listeners[0].routes);

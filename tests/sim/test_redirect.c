@@ -16,10 +16,9 @@
 #include "ringbolt/proxy.h"
 #include "src/proxy/answer.h"
 #include "src/proxy/connection.h"
-#include "ringbolt/servers.h"
+#include "stage.h"
 #include "world.h"
 
-#define LISTENER  3
 #define STEPS_MAX 200000
 #define TEXT_MAX  (120 * 9000)
 
@@ -27,11 +26,7 @@ struct run {
     uint64_t seed;
     struct config config;
     struct config_listener listener;
-    struct buffer_pool *pool;
-    struct ring *ring;
-    struct servers *table;
-    struct admission *admission;
-    struct proxy *proxy;
+    struct stage stage;
     struct peer *peer;
     size_t to_send, sent, resets_at;
     size_t expected_length, received;
@@ -49,26 +44,9 @@ static void check(bool good, const struct run *run, const char *what)
         fail_msg("seed %llu: %s", (unsigned long long)run->seed, what);
 }
 
-static unsigned elsewhere(void *owner)
-{
-    return 0;
-}
-
-static void changed(void *owner, unsigned live)
-{
-}
-
-static void nothing(void *owner, enum proxy_count what)
-{
-}
-
 static void setup(struct run *run)
 {
-    static const int listeners[] = {LISTENER};
     static struct tls_context *contexts[1]; // nobody asks for it
-    struct ring_options options = {.entries = 64};
-    struct proxy_setup setup;
-    const char *why;
 
     run->listener = (struct config_listener){
         .name = (char *)"test", .upstream = CONFIG_NO_UPSTREAM, .redirect = {.is_on = true, .port = 8443}};
@@ -81,29 +59,8 @@ static void setup(struct run *run)
                      .idle_ns = 300 * CLOCK_NS_PER_S,
                      .half_closed_ns = 300 * CLOCK_NS_PER_S},
     };
-    options.pool = run->pool = buffer_pool_create(1u << 20);
-    assert_int_equal(ring_create(&options, &run->ring, &why), 0);
-    assert_int_equal(servers_create(&run->config, &run->table), 0);
-    run->admission = admission_create(&run->config);
-    assert_non_null(run->admission);
-    setup = (struct proxy_setup){
-        .config = &run->config,
-        .servers = run->table,
-        .admission = run->admission,
-        .probe = &world_probe,
-        .contexts = contexts,
-        .listeners = listeners,
-        .ring = run->ring,
-        .pool = run->pool,
-        .owner = run,
-        .connections_elsewhere = elsewhere,
-        .connections_changed = changed,
-        .count = nothing,
-    };
-    run->proxy = proxy_create(&setup, world_now_ns());
-    assert_non_null(run->proxy);
-    proxy_start(run->proxy);
-    run->peer = world_connect(LISTENER);
+    stage_open(&run->stage, &run->config, 1u << 20, contexts, NULL);
+    run->peer = world_connect(STAGE_LISTENER);
 }
 
 // The date is the one thing that can't be foretold; it has a length of its own.
@@ -207,30 +164,22 @@ static void client_step(struct run *run)
 
 static void step(struct run *run)
 {
-    struct ring_completion completion;
-
     client_step(run);
-    ring_wait(run->ring, proxy_wait_ns(run->proxy, world_now_ns()));
-    proxy_time(run->proxy, world_now_ns());
-    while (ring_next(run->ring, &completion))
-        completion.op->handler(completion.op, &completion);
-    proxy_tick(run->proxy, world_now_ns());
+    stage_step(&run->stage);
 }
 
 static void finish(struct run *run)
 {
-    proxy_drain(run->proxy);
-    for (unsigned steps = 0; !proxy_idle(run->proxy) && steps < STEPS_MAX; steps++)
+    const char *left;
+
+    proxy_drain(run->stage.proxy);
+    for (unsigned steps = 0; !proxy_idle(run->stage.proxy) && steps < STEPS_MAX; steps++)
         step(run);
-    check(proxy_idle(run->proxy), run, "the proxy is not idle in the end");
+    check(proxy_idle(run->stage.proxy), run, "the proxy is not idle in the end");
     for (int i = 0; i < 2000; i++)
         client_step(run);
-    proxy_destroy(run->proxy);
-    servers_destroy(run->table);
-    admission_destroy(run->admission);
-    ring_destroy(run->ring);
-    check(buffer_pool_used(run->pool) == 0, run, "a buffer did not come back");
-    buffer_pool_destroy(run->pool);
+    left = stage_close(&run->stage);
+    check(!left, run, left);
 }
 
 static void check_outcome(const struct run *run)
@@ -258,9 +207,9 @@ static void run_seed(uint64_t seed)
     for (steps = 0; steps < STEPS_MAX; steps++) {
         step(&run);
         if (world_chance(1) && world_chance(2)) // in the midst of it
-            proxy_stop(run.proxy), run.is_stopped = true;
+            proxy_stop(run.stage.proxy), run.is_stopped = true;
         // One that is accepted only while the proxy drains would be told that nothing follows.
-        if (proxy_connection_count(run.proxy) == 0 &&
+        if (proxy_connection_count(run.stage.proxy) == 0 &&
             (run.saw_end || run.saw_reset || (run.has_left && run.resets) || run.takes_nothing ||
              run.is_stopped))
             break;
@@ -274,16 +223,10 @@ static void run_seed(uint64_t seed)
 
 static void test_seeds(void **state)
 {
-    const char *only = getenv("RINGBOLT_SIM_SEED");
-    const char *count = getenv("RINGBOLT_SIM_COUNT");
-    uint64_t last = count ? strtoull(count, NULL, 10) : 1500;
+    uint64_t last = stage_seeds(run_seed, 1500);
 
-    if (only) {
-        run_seed(strtoull(only, NULL, 10));
+    if (last == 0)
         return;
-    }
-    for (uint64_t seed = 1; seed <= last; seed++)
-        run_seed(seed);
     print_message("# %llu seeds, %lu complete\n", (unsigned long long)last, complete_runs);
     assert_true(complete_runs >= last / 4); // or the seeds test nothing
 }
