@@ -5,8 +5,6 @@
 #include <seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +12,7 @@
 #include "filter.h"
 #include "landlock.h"
 #include "ringbolt/ring.h"
+#include "ringbolt/shared_memory.h"
 
 static struct filter_needs needs_of(const struct config *config)
 {
@@ -74,14 +73,13 @@ static _Noreturn void try_all(struct trial *trial, const struct config *config)
 
 static int try_in_child(struct trial *ret, const struct config *config)
 {
-    struct trial *trial =
-        mmap(NULL, sizeof(*trial), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct trial *trial = shared_memory_create(sizeof(*trial));
     int status = 0;
     int error = 0;
     pid_t child;
 
-    if (trial == MAP_FAILED)
-        return -errno;
+    if (!trial)
+        return -ENOMEM;
     *trial = (struct trial){.landlock = -ECANCELED, .seccomp = -ECANCELED};
     child = fork();
     if (child == 0)
@@ -94,7 +92,7 @@ static int try_in_child(struct trial *ret, const struct config *config)
     // A filter under which a process can't even end is none.
     if (child > 0 && ret->seccomp == 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
         ret->seccomp = -ECANCELED;
-    munmap(trial, sizeof(*trial));
+    shared_memory_destroy(trial, sizeof(*trial));
     return error;
 }
 
