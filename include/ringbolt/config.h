@@ -266,6 +266,8 @@ struct config {
         bool access;            // default true: one line a connection
         unsigned failures_per_second; // lines of connections that failed before their handshake was over; default 200, 0: no limit
         unsigned sample;              // of those that end well, one in so many gets a line; 1 to 1,000,000, default 1
+        char *file;             // absolute path, appended to; NULL: standard error
+        struct config_where file_where;
     } log;
     struct {
         enum config_ktls transmit; // default auto

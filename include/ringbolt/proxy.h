@@ -42,6 +42,7 @@ struct proxy_setup {
     struct servers *servers; // shared with the other workers
     unsigned worker;         // which part of both is ours
     // Told and asked by the proxy; `connections_elsewhere` gives what the other workers hold now, for limits.connections.
+    unsigned connections_most; // at once, that there are descriptors for, two each; 0: any number. Above it clients wait to be accepted
     void *owner;
     unsigned (*connections_elsewhere)(void *owner);
     void (*connections_changed)(void *owner, unsigned live);

@@ -98,6 +98,7 @@ void cli_print_sandbox(const json_t *answer)
     const json_t *processes = json_object_get(answer, "sandbox");
     size_t count = json_array_size(processes);
     struct row *rows = calloc(count + 1, sizeof(*rows));
+    bool is_all_told = true;
     size_t index;
     json_t *process;
 
@@ -106,7 +107,11 @@ void cli_print_sandbox(const json_t *answer)
     json_array_foreach(processes, index, process)
     {
         rows[index] = make_row(process);
+        is_all_told &= json_is_true(json_object_get(process, "told_by_kernel"));
     }
     table_print(titles, COLUMNS, 1u << COLUMN_PID, rows->cells, count);
     free(rows);
+    if (!is_all_told)
+        printf("/proc hides workers from their master here: what is shown is what they entered before they "
+               "were ready\n");
 }

@@ -2,14 +2,13 @@
 // Building the configuration. What is wrong is reported and the walk goes on; values that the schema's check
 // has reported already (is_wrong) stay silent here.
 #include <stdint.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "ringbolt/clock.h"
 #include "src/config/builder.h"
+#include "src/config/cpus.h"
 #include "src/config/memory.h"
 
 #define HOUR_NS           (3600 * CLOCK_NS_PER_S)
@@ -32,17 +31,9 @@ static const struct time_range lifetime = {"1s", "7d"}; // RFC 8446 §4.6.1
 
 static unsigned cpu_count(void)
 {
-    cpu_set_t cpus;
-    long count;
+    unsigned count = cpus_usable();
 
-    // EINVAL on a machine with more CPUs than the set has bits.
-    if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
-        count = CPU_COUNT(&cpus);
-    else
-        count = sysconf(_SC_NPROCESSORS_ONLN);
-    if (count < 1)
-        return 1;
-    return count > WORKERS_MAX ? WORKERS_MAX : (unsigned)count;
+    return count > WORKERS_MAX ? WORKERS_MAX : count;
 }
 
 static void build_client_limits(struct builder *builder, const struct raw_limits *raw, const struct node *section)
@@ -179,6 +170,8 @@ static void build_sections(struct builder *builder)
                    (struct number_range){0, LOG_RATE_MAX, NULL}, &config->log.failures_per_second);
     builder_number(builder, node_get(root, "log"), "sample", raw->log.sample,
                    (struct number_range){1, LOG_RATE_MAX, NULL}, &config->log.sample);
+    config->log.file = builder_path(builder, raw->log.file);
+    config->log.file_where = node_where(node_get(node_get(root, "log"), "file"));
     if (raw->ktls.transmit != NULL)
         config->ktls.transmit = *raw->ktls.transmit;
     if (raw->ktls.receive != NULL)

@@ -273,6 +273,7 @@ static const cyaml_schema_field_t log_fields[] = {
     ENUM_FIELD("access", OPTIONAL, struct raw_log, access, switch_words),
     TEXT_FIELD("failures_per_second", OPTIONAL, struct raw_log, failures_per_second),
     TEXT_FIELD("sample", OPTIONAL, struct raw_log, sample),
+    TEXT_FIELD("file", OPTIONAL, struct raw_log, file),
     CYAML_FIELD_END,
 };
 

@@ -161,6 +161,7 @@ struct raw_log {
     int *access;
     char *failures_per_second;
     char *sample;
+    char *file;
 };
 
 struct raw_sandbox {

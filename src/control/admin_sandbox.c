@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include "admin_socket.h"
+#include "confine.h"
 #include "master.h"
+#include "src/worker/privileges.h"
 
 #define LINE_SIZE 512 // a longer line of /proc/PID/status is none of those that are read here
 
@@ -138,29 +140,36 @@ static json_t *dumpable_json(pid_t pid, const struct facts *facts)
 
 // ---- processes ----
 
-// With `held` NULL: the master. What can't be read (another's /proc may be hidden) is null. NULL: no memory.
-static json_t *process_json(const char *name, pid_t pid, const struct sandbox *held)
+// What a worker of which /proc tells nothing (hidepid, ProtectProc=invisible) gave up and entered, or it would not be ready.
+static struct facts facts_meant(const struct master *master)
 {
-    json_t *process = json_pack("{s:s, s:i, s:i, s:b}", "process", name, "pid", (int)pid, "landlock",
-                                held ? (int)held->landlock : 0, "io_uring", held && held->has_ring);
-    struct facts facts;
-    json_t *told;
+    bool stays = master->account.uid == (uid_t)-1;
 
-    if (!process)
-        return NULL;
-    told = read_facts(pid, &facts)
-               ? json_pack("{s:o, s:i, s:i, s:o, s:b, s:o, s:s}", "user", user_json(facts.uid), "uid",
-                           (int)facts.uid, "gid", (int)facts.gid, "capabilities",
-                           capabilities_json(facts.capabilities), "no_new_privs", facts.no_new_privs != 0,
-                           "dumpable", dumpable_json(pid, &facts), "seccomp", seccomp_text(facts.seccomp))
-               : json_pack("{s:n, s:n, s:n, s:n, s:n, s:n, s:n}", "user", "uid", "gid", "capabilities",
-                           "no_new_privs", "dumpable", "seccomp");
-    if (!told || json_object_update(process, told) < 0) {
-        json_decref(process);
-        process = NULL;
-    }
-    json_decref(told);
-    return process;
+    return (struct facts){
+        .uid = stays ? geteuid() : master->account.uid,
+        .gid = stays ? getegid() : master->account.gid,
+        .capabilities = confine_worker_keeps(master->config) & privileges_held(),
+        .no_new_privs = 1,
+        .seccomp = master->sandbox.has_seccomp ? 2 : 0,
+    };
+}
+
+// NULL: no memory.
+static json_t *process_json(const struct master *master, const char *name, pid_t pid)
+{
+    bool is_worker = pid != getpid();
+    struct facts facts;
+    bool is_told = read_facts(pid, &facts);
+
+    if (!is_told)
+        facts = facts_meant(master);
+    return json_pack("{s:s, s:i, s:b, s:o, s:i, s:i, s:o, s:b, s:o, s:s, s:i, s:b}", "process", name, "pid",
+                     (int)pid, "told_by_kernel", is_told, "user", user_json(facts.uid), "uid", (int)facts.uid,
+                     "gid", (int)facts.gid, "capabilities", capabilities_json(facts.capabilities),
+                     "no_new_privs", facts.no_new_privs != 0, "dumpable",
+                     is_told ? dumpable_json(pid, &facts) : json_false(), "seccomp",
+                     seccomp_text(facts.seccomp), "landlock", is_worker ? (int)master->sandbox.landlock : 0,
+                     "io_uring", is_worker && master->sandbox.has_ring);
 }
 
 static void append(json_t *list, json_t *process)
@@ -176,13 +185,13 @@ json_t *admin_sandbox(const struct master *master)
 
     if (!list)
         return NULL;
-    append(list, process_json("master", getpid(), NULL));
+    append(list, process_json(master, "master", getpid()));
     for (unsigned i = 0; i < master->config->workers; i++) {
         const struct process *process = &master->processes[i];
 
         snprintf(name, sizeof(name), "worker %u", i);
         if (process->pid != 0 && process->is_ready)
-            append(list, process_json(name, process->pid, &master->sandbox));
+            append(list, process_json(master, name, process->pid));
     }
     return list;
 }

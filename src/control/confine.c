@@ -69,6 +69,11 @@ static bool is_transparent(const struct config *config)
     return false;
 }
 
+uint64_t confine_worker_keeps(const struct config *config)
+{
+    return is_transparent(config) ? PRIVILEGE(CAP_NET_RAW) : 0;
+}
+
 static uint64_t needed(const struct config *config)
 {
     // Workers, and children that ask OCSP responders, become another, and are ended when they hang.
@@ -76,8 +81,7 @@ static uint64_t needed(const struct config *config)
 
     // Workers lock keys into memory before they become another.
     keep |= PRIVILEGE(CAP_IPC_LOCK);
-    if (is_transparent(config)) // to be passed on to workers
-        keep |= PRIVILEGE(CAP_NET_RAW);
+    keep |= confine_worker_keeps(config);
     // Certificates and keys of other owners are read again when they change. Containers often grant only the right to write
     // them as well.
     if ((privileges_held() & PRIVILEGE(CAP_DAC_READ_SEARCH)) != 0)

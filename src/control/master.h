@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "account.h"
+#include "activation.h"
 #include "admin.h"
 #include "checks.h"
 #include "listen.h"
@@ -16,6 +17,7 @@
 #include "responder.h"
 #include "ringbolt/control.h"
 #include "ringbolt/worker.h"
+#include "service.h"
 #include "sources.h"
 #include "supervise.h"
 #include "tickets.h"
@@ -47,6 +49,7 @@ struct master {
     struct account account;
     struct record_probe probe;
     struct sandbox sandbox; // what the workers are held by
+    struct activation passed;
     struct listening listening;
     struct worker_counters *counters; // shared with the workers
     struct servers *servers;          // shared likewise
@@ -66,6 +69,7 @@ struct master {
     struct tickets tickets;
     struct admin *admin;   // NULL: none
     struct checks *checks; // NULL: none
+    struct service service;
 };
 
 // The ways out (control.c). Each is harmless when the state is there already or further on.

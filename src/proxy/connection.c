@@ -129,6 +129,7 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     connection->accepted_ns = connection->active_ns = proxy->now_ns;
     timer_init(&connection->timer);
     list_init(&connection->wait_node);
+    ring_op_init(&connection->watch_op, NULL);
     endpoint_init(&connection->client, fd, true);
     endpoint_init(&connection->server, -1, false);
     flow_init(&connection->up, connection, &connection->client, &connection->server);

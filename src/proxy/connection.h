@@ -45,6 +45,7 @@ enum connection_end {
     END_SERVER_UNREACHABLE,
     END_SERVERS_FULL,
     END_QUEUE_TIMEOUT,
+    END_CLIENT_LEFT, // while it waited in a queue
     END_PROXY_HEADER,
     END_CLIENT_LIMIT, // known only when a PROXY header has named the client
     END_HANDSHAKE_FAILED,
@@ -126,6 +127,7 @@ struct connection {
     bool has_place;          // it counts as one of `dialling`'s connections; in later states too
     uint64_t *tried;         // a bit for each server of the upstream; NULL: none yet
     struct list wait_node;   // on proxy->queues, while every server is full
+    struct ring_op watch_op; // whether the client leaves meanwhile; may be in flight a little longer
     const struct config_server *dialling;
     const struct config_server *connected;
 };
@@ -133,7 +135,13 @@ struct connection {
 // ---- what the rooms of the proxy share (proxy.c) ----
 
 // Limits at which clients wait in the kernel's queue.
-enum listener_limit { LISTENER_CONNECTIONS_ALL, LISTENER_CONNECTIONS, LISTENER_RATE, LISTENER_LIMIT_COUNT };
+enum listener_limit {
+    LISTENER_CONNECTIONS_ALL,
+    LISTENER_CONNECTIONS,
+    LISTENER_RATE,
+    LISTENER_DESCRIPTORS,
+    LISTENER_LIMIT_COUNT
+};
 
 struct listener {
     struct proxy *proxy;
@@ -189,6 +197,7 @@ struct proxy {
     bool is_stopping;
     struct timer refused_timer; // set: refusals of clients are only counted until then
     uint64_t refused_count;     // since that was last said
+    struct timer news_timer;    // set: more is to be said of servers' health than was said
     struct log_limit log_limit;
 };
 
@@ -287,6 +296,10 @@ void dial_timed_out(struct connection *connection);
 void dial_stop(struct connection *connection);    // it waits for no server any more; harmless at any time
 void dial_release(struct connection *connection); // its socket to the server is closed; harmless at any time
 void dial_run_queues(struct proxy *proxy);        // those that wait go on if there is room
+
+// ---- waiting.c: DIAL, in a queue ----
+void waiting_start(struct connection *connection);
+void waiting_stop(struct connection *connection); // harmless at any time
 
 // ---- shake.c: SHAKE ----
 bool shake_is_wanted(const struct connection *connection);

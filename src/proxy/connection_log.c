@@ -25,6 +25,7 @@ const char *connection_end_text(enum connection_end end)
         [END_SERVER_UNREACHABLE] = "server_unreachable",
         [END_SERVERS_FULL] = "servers_full",
         [END_QUEUE_TIMEOUT] = "queue_timeout",
+        [END_CLIENT_LEFT] = "client_left",
         [END_PROXY_HEADER] = "proxy_header",
         [END_CLIENT_LIMIT] = "client_limit",
         [END_HANDSHAKE_FAILED] = "handshake_failed",

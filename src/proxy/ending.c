@@ -256,6 +256,7 @@ static void cancel_all(struct connection *connection)
     ring_cancel(ring, &connection->client.transmit_op);
     ring_cancel(ring, &connection->server.receive_op);
     ring_cancel(ring, &connection->server.transmit_op);
+    waiting_stop(connection);
     timer_set(&connection->proxy->wheel, &connection->timer, until(connection, CANCEL_AGAIN_NS));
 }
 
@@ -270,10 +271,11 @@ void ending_die(struct connection *connection)
 static bool is_quiet(const struct connection *connection)
 {
     return !connection->client.receive_op.in_flight && !connection->client.transmit_op.in_flight &&
-           !connection->server.receive_op.in_flight && !connection->server.transmit_op.in_flight;
+           !connection->server.receive_op.in_flight && !connection->server.transmit_op.in_flight &&
+           !connection->watch_op.in_flight;
 }
 
-// After this nothing refers to the connection: its four operations are not in flight and their completions were run (the ring
+// After this nothing refers to the connection: its operations are not in flight and their completions were run (the ring
 // counts a queued completion as in flight), its timer is off the wheel, its flows are off the proxy's lists, and it leaves the
 // list of connections here.
 bool connection_reap(struct connection *connection)

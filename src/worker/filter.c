@@ -83,6 +83,10 @@ static const struct rule always[] = {
     // Lines of the log; keys for `keylog`; the C library's last words before abort(3).
     {SCMP_SYS(write)},
     {SCMP_SYS(writev)},
+    // Whether who reads the log has room for a line; and a log that was opened again becomes standard error (WORKER_LOG).
+    {SCMP_SYS(poll)},
+    {SCMP_SYS(ppoll)},
+    {SCMP_SYS(dup3), 1, {IS(1, STDERR_FILENO)}},
     // How large a change of material is that the master sends in a memory file.
     {SCMP_SYS(lseek)},
     // Memory: the heap, buffers, secrets, that memory file. None of it becomes code.

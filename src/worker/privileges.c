@@ -46,8 +46,10 @@ int privileges_hide(void)
 {
     struct rlimit none = {0};
 
-    // The limit alone does not hold off a core_pattern that is a program.
-    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0 ? -errno : 0;
+    // The limit is for those who look at it. Alone it does not hold off a core_pattern that is a program; and a service may forbid to
+    // set any (SystemCallFilter=~@resources).
+    (void)setrlimit(RLIMIT_CORE, &none);
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0;
 }
 
 int privileges_drop(uid_t uid, gid_t gid, bool keeps_raw, const char **ret_what)
@@ -65,13 +67,14 @@ int privileges_drop(uid_t uid, gid_t gid, bool keeps_raw, const char **ret_what)
         *ret_what = "setuid";
         if (setresuid(uid, uid, uid) < 0)
             return -errno;
-        // No way back, or we are not who we think we are.
-        *ret_what = "setuid did not last";
-        if (uid != 0 && setuid(0) == 0)
-            return -EPERM;
     }
+    // A change of user takes them away from root alone: a master with capabilities of its own (AmbientCapabilities=) hands them down.
     *ret_what = "give up capabilities";
     if (privileges_keep(keeps_raw ? PRIVILEGE(CAP_NET_RAW) : 0) < 0)
+        return -EPERM;
+    // No way back, or we are not who we think we are.
+    *ret_what = "setuid did not last";
+    if (uid != (uid_t)-1 && uid != 0 && setuid(0) == 0)
         return -EPERM;
     // A change of user takes this away (prctl(2)), and a worker must not outlive its master.
     *ret_what = "parent death signal";

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -17,9 +18,10 @@
 #include "ringbolt/secret.h"
 #include "sandbox.h"
 
-#define RING_ENTRIES   1024
-#define GATHER_NS      (50 * CLOCK_NS_PER_US)
-#define TIMEOUT_MS_MAX 31536000000 // 365 days: later than that is never, and may be added to a time
+#define RING_ENTRIES      1024
+#define DESCRIPTORS_SPARE 16 // for what is opened in passing
+#define GATHER_NS         (50 * CLOCK_NS_PER_US)
+#define TIMEOUT_MS_MAX    31536000000 // 365 days: later than that is never, and may be added to a time
 
 struct worker {
     const struct worker_setup *setup;
@@ -118,6 +120,11 @@ static bool on_message(void *owner, const struct worker_message *message, int fd
     case WORKER_CHANGE:
         error = apply_change(worker, fd, message->value);
         break;
+    case WORKER_PING:
+        break; // the channel answers
+    case WORKER_LOG:
+        error = dup3(fd, STDERR_FILENO, 0) < 0 ? -errno : 0;
+        break;
     case WORKER_DRAIN_RETIRED:
         drain_retired(worker, message->value);
         break;
@@ -182,42 +189,74 @@ static int make_client_contexts(struct worker *worker)
     return 0;
 }
 
-static int worker_init(struct worker *worker)
+// For how many connections there are descriptors, one for the client and one for the server.
+static unsigned connections_most(const struct worker *worker)
+{
+    int next = dup(worker->setup->channel); // all below are in use, but for a few
+    struct rlimit limit;
+
+    if (next >= 0)
+        close(next);
+    if (next < 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+        return 0;
+    if (limit.rlim_cur < (rlim_t)next + DESCRIPTORS_SPARE + 2)
+        return 1;
+    return (unsigned)((limit.rlim_cur - (rlim_t)next - DESCRIPTORS_SPARE) / 2);
+}
+
+static int make_ring(struct worker *worker)
 {
     const struct worker_setup *setup = worker->setup;
-    const struct config *config = setup->config;
-    struct ring_options options = {.entries = RING_ENTRIES, .gather_ns = GATHER_NS};
-    struct proxy_setup proxy_setup;
-    const char *what = "";
+    struct ring_options options = {
+        .entries = RING_ENTRIES, .gather_ns = GATHER_NS, .is_restricted = setup->sandbox->has_ring};
+    const char *why = "";
     int error;
 
-    // While root may still lock what it likes.
-    material_forked(setup->material);
-    tls_protect_keys(config->limits.connections);
-    error = privileges_drop(setup->uid, setup->gid, is_transparent(config), &what);
-    if (error < 0) {
-        log_error("cannot give up privileges", log_text("step", what), log_errno(error));
-        return error;
-    }
-    error = privileges_hide();
-    if (error < 0) {
-        log_error("cannot forbid core dumps", log_errno(error));
-        return error;
-    }
-    error = record_init();
-    if (error < 0) {
-        log_error("OpenSSL offers none of our ciphers");
-        return error;
-    }
-    options.is_restricted = setup->sandbox->has_ring;
-    options.pool = worker->pool = buffer_pool_create(config->limits.memory / config->workers);
+    options.pool = worker->pool = buffer_pool_create(setup->config->limits.memory / setup->config->workers);
     if (!worker->pool) {
         log_error("no memory for relay buffers");
         return -ENOMEM;
     }
-    error = ring_create(&options, &worker->ring, &what);
+    error = ring_create(&options, &worker->ring, &why);
+    if (error < 0)
+        log_error("no ring", log_text("reason", why), log_errno(error));
+    return error;
+}
+
+static int give_up_privileges(const struct worker_setup *setup)
+{
+    const char *step = "";
+    int error = privileges_drop(setup->uid, setup->gid, is_transparent(setup->config), &step);
+
     if (error < 0) {
-        log_error("no ring", log_text("reason", what), log_errno(error));
+        log_error("cannot give up privileges", log_text("step", step), log_errno(error));
+        return error;
+    }
+    error = privileges_hide();
+    if (error < 0)
+        log_error("cannot forbid core dumps", log_errno(error));
+    return error;
+}
+
+static int worker_init(struct worker *worker)
+{
+    const struct worker_setup *setup = worker->setup;
+    const struct config *config = setup->config;
+    struct proxy_setup proxy_setup;
+    const char *what = "";
+    int error;
+
+    // While root may still lock what it likes. Newer kernels count a ring among that, for all processes of the account together.
+    material_forked(setup->material);
+    tls_protect_keys(config->limits.connections);
+    error = make_ring(worker);
+    if (error == 0)
+        error = give_up_privileges(setup);
+    if (error < 0)
+        return error;
+    error = record_init();
+    if (error < 0) {
+        log_error("OpenSSL offers none of our ciphers");
         return error;
     }
     error = make_contexts(worker);
@@ -238,6 +277,7 @@ static int worker_init(struct worker *worker)
         .admission = setup->admission,
         .servers = setup->servers,
         .worker = setup->index,
+        .connections_most = connections_most(worker),
         .owner = worker,
         .connections_elsewhere = connections_elsewhere,
         .connections_changed = connections_changed,

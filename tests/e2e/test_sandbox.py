@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a worker that somebody has taken over can do: system calls made in real workers, and what `status` says of them."""
+import json
 import os
 import pwd
 import shutil
@@ -55,6 +56,7 @@ def test_status(start, actor, dial):
         told = facts(entry["pid"])
         assert entry["uid"] == int(told["Uid"].split()[1]) and entry["gid"] == int(told["Gid"].split()[1])
         assert len(entry["capabilities"]) == int(told["CapPrm"], 16).bit_count()
+        assert entry["told_by_kernel"] is True
         assert entry["no_new_privs"] is True and told["NoNewPrivs"] == "1"
         assert {"none": "0", "filter": "2"}[entry["seccomp"]] == told.get("Seccomp", "0")
         assert entry["dumpable"] is False
@@ -161,16 +163,24 @@ def test_files_and_ports(start, actor, dial, landlock):
 
 # ---- where parts are refused
 
+# As entries of a container's profile. Of seccomp libseccomp tries both.
 REFUSED = {
-    "landlock": ["landlock_create_ruleset"],
-    # libseccomp tries both.
-    "seccomp": ["seccomp", "prctl:0=22"],
-    "io_uring": ["io_uring_register:1=11"],
+    "landlock": [{"names": ["landlock_create_ruleset"]}],
+    "seccomp": [{"names": ["seccomp"]}, {"names": ["prctl"], "args": [{"index": 0, "value": 22, "op": "SCMP_CMP_EQ"}]}],
+    "io_uring": [{"names": ["io_uring_register"], "args": [{"index": 1, "value": 11, "op": "SCMP_CMP_EQ"}]}],
 }
 
 
-def refusing(part):
-    return (sys.executable, os.path.join(HERE, "deny.py"), *REFUSED[part], "--")
+@pytest.fixture
+def refusing(tmp_path):
+    """What goes ahead of a command so that it is refused one part."""
+    def make(part):
+        profile = tmp_path / "profile.json"
+        profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW",
+                                       "syscalls": [{"action": "SCMP_ACT_ERRNO", **entry} for entry in REFUSED[part]]}))
+        return (sys.executable, os.path.join(HERE, "seccomp.py"), str(profile))
+
+    return make
 
 
 def is_held(line, part):
@@ -181,7 +191,7 @@ def is_held(line, part):
 @not_sanitized
 @pytest.mark.any_layer
 @pytest.mark.parametrize("part", REFUSED)
-def test_refused(start, actor, dial, part):
+def test_refused(start, actor, dial, refusing, part):
     """In a container that refuses one part, workers serve with the others, and a warning says so."""
     stage = start({"app": [actor.address]}, prefix=refusing(part))
     line = confined(stage.proxy)
@@ -195,7 +205,7 @@ def test_refused(start, actor, dial, part):
 @not_sanitized
 @pytest.mark.any_layer
 @pytest.mark.parametrize("part", REFUSED)
-def test_required(start, actor, part):
+def test_required(start, actor, refusing, part):
     """Where that part is required, Ringbolt does not start."""
     stage = start({"app": [actor.address]}, config={"sandbox": {part: "required"}}, prefix=refusing(part), wait=False)
     line = stage.proxy.wait_for_log(lambda e: e["message"] == "a part of the sandbox is required and not available")

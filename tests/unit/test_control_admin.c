@@ -39,6 +39,7 @@ static void status(void **unused)
     assert_int_equal(number_of(json_array_get(processes, 0), "pid"), first.pid);
     worker = json_array_get(processes, 2);
     assert_string_equal(text_of(worker, "process"), "worker 1");
+    assert_true(json_is_true(json_object_get(worker, "told_by_kernel")));
     assert_true(json_is_true(json_object_get(worker, "no_new_privs")));
     assert_true(json_is_array(json_object_get(worker, "capabilities")));
     assert_int_equal(number_of(worker, "uid"), geteuid());

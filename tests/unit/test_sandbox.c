@@ -9,6 +9,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -210,6 +211,7 @@ CALL(ring, syscall(SYS_io_uring_setup, 8, NULL))
 CALL(ring_register, syscall(SYS_io_uring_register, -1, 2, NULL, 0))
 CALL(descriptor_flags, fcntl(2, F_SETFL, O_ASYNC))
 CALL(duplicate, dup(2))
+CALL(overwrite, dup3(STDERR_FILENO, 0, 0))
 CALL(terminal, ioctl(0, TIOCSTI, "x"))
 CALL(map_code, mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
 CALL(make_code, mprotect((void *)((uintptr_t)&errno & ~(uintptr_t)4095), 4096, PROT_READ | PROT_EXEC))
@@ -277,6 +279,7 @@ static const struct forbidden forbidden[] = {
     FORBIDDEN(SYS_io_uring_register, ring_register),
     SANITIZERS(SYS_fcntl, descriptor_flags),
     FORBIDDEN(SYS_dup, duplicate),
+    FORBIDDEN(SYS_dup3, overwrite),
     SANITIZERS(SYS_ioctl, terminal),
     FORBIDDEN(SYS_mmap, map_code),
     FORBIDDEN(SYS_mprotect, make_code),
@@ -388,6 +391,8 @@ static int serve(void)
     (void)mlock2(&now, 1, MLOCK_ONFAULT);
     free(malloc(64u << 20));
     (void)lseek(2, 0, SEEK_CUR);
+    (void)poll(&(struct pollfd){.fd = STDERR_FILENO, .events = POLLOUT}, 1, 0);
+    (void)dup3(STDERR_FILENO, STDERR_FILENO, 0); // refused, and comes back
     return 0;
 }
 
