@@ -26,6 +26,7 @@ struct facts {
     uint64_t capabilities; // permitted
     unsigned no_new_privs;
     unsigned seccomp; // 0: none, 1: strict, 2: a filter
+    unsigned filters; // how many: a container's or a service's own are among them
 };
 
 static bool read_facts(pid_t pid, struct facts *ret)
@@ -45,6 +46,7 @@ static bool read_facts(pid_t pid, struct facts *ret)
         found += sscanf(line, "CapPrm:\t%" SCNx64, &ret->capabilities) == 1;
         found += sscanf(line, "NoNewPrivs:\t%u", &ret->no_new_privs) == 1;
         found += sscanf(line, "Seccomp:\t%u", &ret->seccomp) == 1;
+        (void)sscanf(line, "Seccomp_filters:\t%u", &ret->filters);
     }
     fclose(file);
     return found >= 4; // a kernel without seccomp has no line for it
@@ -151,6 +153,7 @@ static struct facts facts_meant(const struct master *master)
         .capabilities = confine_worker_keeps(master->config) & privileges_held(),
         .no_new_privs = 1,
         .seccomp = master->sandbox.has_seccomp ? 2 : 0,
+        .filters = master->sandbox.has_seccomp,
     };
 }
 
@@ -163,13 +166,13 @@ static json_t *process_json(const struct master *master, const char *name, pid_t
 
     if (!is_told)
         facts = facts_meant(master);
-    return json_pack("{s:s, s:i, s:b, s:o, s:i, s:i, s:o, s:b, s:o, s:s, s:i, s:b}", "process", name, "pid",
-                     (int)pid, "told_by_kernel", is_told, "user", user_json(facts.uid), "uid", (int)facts.uid,
-                     "gid", (int)facts.gid, "capabilities", capabilities_json(facts.capabilities),
-                     "no_new_privs", facts.no_new_privs != 0, "dumpable",
-                     is_told ? dumpable_json(pid, &facts) : json_false(), "seccomp",
-                     seccomp_text(facts.seccomp), "landlock", is_worker ? (int)master->sandbox.landlock : 0,
-                     "io_uring", is_worker && master->sandbox.has_ring);
+    return json_pack(
+        "{s:s, s:i, s:b, s:o, s:i, s:i, s:o, s:b, s:o, s:s, s:i, s:i, s:b}", "process", name, "pid", (int)pid,
+        "told_by_kernel", is_told, "user", user_json(facts.uid), "uid", (int)facts.uid, "gid", (int)facts.gid,
+        "capabilities", capabilities_json(facts.capabilities), "no_new_privs", facts.no_new_privs != 0,
+        "dumpable", is_told ? dumpable_json(pid, &facts) : json_false(), "seccomp",
+        seccomp_text(facts.seccomp), "seccomp_filters", (int)facts.filters, "landlock",
+        is_worker ? (int)master->sandbox.landlock : 0, "io_uring", is_worker && master->sandbox.has_ring);
 }
 
 static void append(json_t *list, json_t *process)
