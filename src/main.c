@@ -148,6 +148,7 @@ int main(int argc, char **argv)
     case CLI_DRAIN:
     case CLI_STOP:
     case CLI_SERVER:
+    case CLI_STATUS:
     case CLI_CERTIFICATES:
         status = cli_call(&options);
         break;

@@ -17,3 +17,15 @@
 #ifndef TCP_ULP
 #define TCP_ULP 31
 #endif
+
+// Whether this is built with AddressSanitizer or the like, which has needs of its own: terabytes of addresses, /proc, threads.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define IS_SANITIZED 1
+#endif
+#endif
+#ifndef IS_SANITIZED
+#define IS_SANITIZED 0
+#endif

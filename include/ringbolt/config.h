@@ -277,6 +277,7 @@ struct config_upstream {
 };
 
 enum config_ktls { CONFIG_KTLS_AUTO, CONFIG_KTLS_OFF, CONFIG_KTLS_REQUIRED };
+enum config_sandbox { CONFIG_SANDBOX_AUTO, CONFIG_SANDBOX_OFF, CONFIG_SANDBOX_REQUIRED };
 
 // Times are at most 365 days, and those in `timeouts` at least 1 ms; sizes are at most 2^63 - 1 bytes.
 struct config {
@@ -299,6 +300,11 @@ struct config {
         enum config_ktls receive;  // default auto
         uint64_t offload_after;    // bytes of plaintext before a direction moves into the kernel; default 0
     } ktls;
+    struct {
+        enum config_sandbox seccomp;  // default auto
+        enum config_sandbox landlock; // default auto
+        enum config_sandbox io_uring; // default auto
+    } sandbox;
     struct {
         unsigned connections; // at once, all workers together; 1 to 10,000,000, default 100,000
         uint64_t client_hello; // bytes of a ClientHello; 1 KiB to 64 KiB, default 16 KiB

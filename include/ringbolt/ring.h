@@ -58,7 +58,13 @@ struct ring_options {
     // How much longer ring_wait() may take, after a turn of several completions, to bring several again: less CPU for each,
     // and later by at most that. 0: not at all.
     uint64_t gather_ns;
+    // Only what this interface offers may be asked of the ring, for as long as it lives: no files, no new sockets, nothing else that a
+    // filter of system calls would not see. -EOPNOTSUPP where the kernel can't.
+    bool is_restricted;
 };
+
+// The one operation of io_uring_register(2) that is still made once a ring is there, by ring_destroy(): for filters of system calls.
+#define RING_REGISTER_AT_END 21
 
 // 0 and *ret, or -errno and *ret_why (static text): what was refused and the cure. -EPERM and -ENOSYS are what a forbidden
 // io_uring gives.
@@ -107,5 +113,6 @@ struct ring_probe {
     bool multishot_recv; // (6.0)
     bool send_zero_copy; // (6.0)
     bool bundles;        // IORING_FEAT_RECVSEND_BUNDLE (6.10)
+    bool restrictions;   // ring_options.is_restricted (5.10)
 };
 void ring_probe(struct ring_probe *ret);

@@ -11,6 +11,7 @@
 #include "ringbolt/config.h"
 #include "ringbolt/proxy.h"
 #include "ringbolt/record.h"
+#include "ringbolt/sandbox.h"
 #include "ringbolt/servers.h"
 #include "ringbolt/tls.h"
 
@@ -20,6 +21,7 @@ enum worker_message_type {
     // worker → master
     WORKER_READY,   // it accepts connections
     WORKER_CHANGED, // every message up to `sequence` was acted upon
+    WORKER_FORBIDDEN, // its last words: the sandbox ends it for the system call of number `value`
     // master → worker
     WORKER_DRAIN, // accept no more, finish what is live, exit 0
     WORKER_STOP,  // end every connection now, exit 0
@@ -53,6 +55,7 @@ struct worker_setup {
     const int *acme;           // by listener: the folder of `redirect.acme`, or -1
     uint32_t sequence;         // of the last message that this material already holds
     const struct record_probe *probe;
+    const struct sandbox *sandbox; // what it is to be held by
     const int
         *listeners; // config->listener_count listening sockets, this worker's own of each SO_REUSEPORT group
     int channel;

@@ -18,6 +18,8 @@ static const char *command_name(enum cli_command command)
         return "stop";
     case CLI_SERVER:
         return "server";
+    case CLI_STATUS:
+        return "status";
     default:
         return "certificates";
     }
@@ -189,6 +191,9 @@ static void print_answer(const struct cli_options *options, const json_t *answer
         break;
     case CLI_SERVER:
         cli_print_servers(answer);
+        break;
+    case CLI_STATUS:
+        cli_print_sandbox(answer);
         break;
     default:
         cli_print_certificates(answer);

@@ -26,6 +26,7 @@ enum cli_command {
     CLI_DRAIN,
     CLI_STOP,
     CLI_SERVER,
+    CLI_STATUS,
     CLI_CERTIFICATES,
     CLI_SCHEMA,
     CLI_COMPLETION,
@@ -85,6 +86,8 @@ void cli_print_probe(bool json);
 enum cli_status cli_call(const struct cli_options *options);
 // The answer to `certificates`, as a table.
 void cli_print_certificates(const json_t *answer);
+// Of the answer to `status`: what holds each process, as a table.
+void cli_print_sandbox(const json_t *answer);
 // The answer to `server`: the table, or a sentence.
 void cli_print_servers(const json_t *answer);
 // Text from elsewhere, with what could play tricks on a terminal as `?`.

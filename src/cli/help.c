@@ -23,6 +23,7 @@ static const char general[] =
     "  ringbolt drain --certificate NAME         end connections under certificates that were replaced\n"
     "  ringbolt stop                             end at once\n"
     "  ringbolt certificates [--json]            what is served, until when, from which file\n"
+    "  ringbolt status [--json]                  its processes, and what holds each of them\n"
     "  ringbolt server [--json]                  the servers behind it: state, health, connections\n"
     "  ringbolt server NAME drain|ready|down     no new connections to one of them, or again\n"
     "\n"
@@ -136,6 +137,14 @@ static const char server[] =
     "NAME is UPSTREAM/ADDRESS as the list shows them, or the address alone where it is in one upstream.\n"
     "\n" WHERE;
 
+static const char status_help[] =
+    "Usage: ringbolt status [-s PATH | -c FILE] [--json]\n"
+    "\n"
+    "Prints the processes of the running ringbolt and what holds each of them: account, system calls that it may make\n"
+    "(seccomp), files and ports that it may reach (landlock), operations on its ring (io_uring), whether it can gain\n"
+    "privileges, whether its memory can be dumped, capabilities. docs/security.md says what they are for.\n"
+    "\n" WHERE;
+
 static const char certificates[] = "Usage: ringbolt certificates [-s PATH | -c FILE] [--json]\n"
                                    "\n"
                                    "Prints every certificate that the running ringbolt serves: names, "
@@ -167,6 +176,7 @@ void cli_print_help(const char *topic)
                  {"drain", drain},
                  {"stop", stop},
                  {"server", server},
+                 {"status", status_help},
                  {"certificates", certificates},
                  {"schema", schema},
                  {"completion", completion}};

@@ -92,13 +92,14 @@ const struct cli_command_table cli_commands[] = {
     {"drain", CLI_DRAIN, ":s:c:h", drain_options},
     {"stop", CLI_STOP, ":s:c:h", call_options},
     {"server", CLI_SERVER, ":s:c:h", call_options},
+    {"status", CLI_STATUS, ":s:c:h", call_options},
     {"certificates", CLI_CERTIFICATES, ":s:c:h", call_options},
     {"schema", CLI_SCHEMA, ":h", help_options},
     {"completion", CLI_COMPLETION, ":h", help_options},
     {0},
 };
 
-static const char *const reserved[] = {"status", "connections", "upgrade", "top"};
+static const char *const reserved[] = {"connections", "upgrade", "top"};
 
 static enum cli_status wrong(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -133,6 +133,16 @@ static void build_admin(struct builder *builder)
             text);
 }
 
+static void build_sandbox(const struct raw_config *raw, struct config *config)
+{
+    if (raw->sandbox.seccomp != NULL)
+        config->sandbox.seccomp = *raw->sandbox.seccomp;
+    if (raw->sandbox.landlock != NULL)
+        config->sandbox.landlock = *raw->sandbox.landlock;
+    if (raw->sandbox.io_uring != NULL)
+        config->sandbox.io_uring = *raw->sandbox.io_uring;
+}
+
 static void build_sections(struct builder *builder)
 {
     const struct raw_config *raw = builder->input->raw;
@@ -168,6 +178,7 @@ static void build_sections(struct builder *builder)
         config->ktls.receive = *raw->ktls.receive;
     builder_size(builder, node_get(root, "ktls"), "offload_after", raw->ktls.offload_after,
                  &config->ktls.offload_after);
+    build_sandbox(raw, config);
     build_limits(builder);
     build_tickets(builder);
     build_admin(builder);

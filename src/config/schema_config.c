@@ -30,6 +30,8 @@ static const cyaml_strval_t switch_words[] = {{"true", 1}, {"false", 0}, {"yes",
                                               {"no", 0},   {"on", 1},    {"off", 0}};
 static const cyaml_strval_t ktls_words[] = {
     {"auto", CONFIG_KTLS_AUTO}, {"off", CONFIG_KTLS_OFF}, {"required", CONFIG_KTLS_REQUIRED}};
+static const cyaml_strval_t sandbox_words[] = {
+    {"auto", CONFIG_SANDBOX_AUTO}, {"off", CONFIG_SANDBOX_OFF}, {"required", CONFIG_SANDBOX_REQUIRED}};
 static const cyaml_strval_t version_words[] = {{"1.2", CONFIG_TLS12}, {"1.3", CONFIG_TLS13}};
 static const cyaml_strval_t profile_words[] = {{"modern", RAW_PROFILE_MODERN},
                                                {"intermediate", RAW_PROFILE_INTERMEDIATE}};
@@ -287,6 +289,13 @@ static const cyaml_schema_field_t log_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t sandbox_fields[] = {
+    ENUM_FIELD("seccomp", OPTIONAL, struct raw_sandbox, seccomp, sandbox_words),
+    ENUM_FIELD("landlock", OPTIONAL, struct raw_sandbox, landlock, sandbox_words),
+    ENUM_FIELD("io_uring", OPTIONAL, struct raw_sandbox, io_uring, sandbox_words),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t ktls_fields[] = {
     ENUM_FIELD("transmit", OPTIONAL, struct raw_ktls, transmit, ktls_words),
     ENUM_FIELD("receive", OPTIONAL, struct raw_ktls, receive, ktls_words),
@@ -338,6 +347,7 @@ static const cyaml_schema_field_t admin_fields[] = {
     TEXT_FIELD("shutdown_timeout", OPTIONAL, struct raw_config, shutdown_timeout),                           \
     CYAML_FIELD_MAPPING("log", OPTIONAL, struct raw_config, log, log_fields),                                \
     CYAML_FIELD_MAPPING("ktls", OPTIONAL, struct raw_config, ktls, ktls_fields),                             \
+    CYAML_FIELD_MAPPING("sandbox", OPTIONAL, struct raw_config, sandbox, sandbox_fields),                    \
     CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_config, limits, limits_fields),                       \
     CYAML_FIELD_MAPPING("timeouts", OPTIONAL, struct raw_config, timeouts, timeouts_fields),                 \
     CYAML_FIELD_MAPPING("tickets", OPTIONAL, struct raw_config, tickets, tickets_fields),                    \

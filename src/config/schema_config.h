@@ -174,6 +174,12 @@ struct raw_log {
     char *file;
 };
 
+struct raw_sandbox {
+    enum config_sandbox *seccomp;
+    enum config_sandbox *landlock;
+    enum config_sandbox *io_uring;
+};
+
 struct raw_ktls {
     enum config_ktls *transmit;
     enum config_ktls *receive;
@@ -219,6 +225,7 @@ struct raw_config {
     char *shutdown_timeout;
     struct raw_log log;
     struct raw_ktls ktls;
+    struct raw_sandbox sandbox;
     struct raw_limits limits;
     struct raw_timeouts timeouts;
     struct raw_tickets tickets;

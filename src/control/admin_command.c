@@ -7,6 +7,7 @@
 
 #include "admin.h"
 #include "admin_certificates.h"
+#include "admin_sandbox.h"
 #include "admin_servers.h"
 #include "admin_socket.h"
 #include "master.h"
@@ -176,6 +177,15 @@ static void certificates(struct master *master, struct admin_client *client, con
     admin_answer(client, admin_certificates(master));
 }
 
+// ---- status ----
+
+static void status(struct master *master, struct admin_client *client, const json_t *request)
+{
+    (void)request;
+    admin_answer(client, json_pack("{s:b, s:s, s:i, s:s, s:o}", "ok", 1, "version", RINGBOLT_VERSION, "pid",
+                                   (int)getpid(), "state", state_text(master), "sandbox", admin_sandbox(master)));
+}
+
 // ---- all of them ----
 
 static const struct {
@@ -188,6 +198,7 @@ static const struct {
     {"ping", {NULL}, ping},
     {"reload", {"force"}, reload},
     {"server", {"server", "state"}, admin_servers},
+    {"status", {NULL}, status},
     {"stop", {NULL}, stop},
 };
 
@@ -236,6 +247,6 @@ void admin_command(struct master *master, struct admin_client *client, const jso
         return;
     }
     admin_refuse(client,
-                 "there is no command `%.100s`; there are certificates, drain, ping, reload, server and stop",
+                 "there is no command `%.100s`; there are certificates, drain, ping, reload, server, status and stop",
                  name);
 }

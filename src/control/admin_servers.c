@@ -49,6 +49,14 @@ static const char *text_of(const struct master *master, size_t upstream, size_t 
     return text;
 }
 
+// The table is the workers' to write as well, and one of them may be somebody else's by now: what comes from there is no index.
+static const char *order_text(const struct servers_state *state)
+{
+    uint32_t order = atomic_load(&state->order);
+
+    return order < sizeof(orders) / sizeof(orders[0]) ? orders[order] : "unknown";
+}
+
 // ---- the list ----
 
 // "2026-11-21T09:30:00Z", from a time of the monotonic clock; null for 0.
@@ -77,7 +85,7 @@ static json_t *server_json(const struct master *master, size_t upstream, size_t 
 
     return json_pack(
         "{s:o, s:s, s:s, s:o, s:i, s:b, s:i, s:i, s:I, s:I, s:I}", "address", admin_text(address), "state",
-        orders[atomic_load(&state->order)], "health", atomic_load(&state->is_out) ? "out" : "up", "since",
+        order_text(state), "health", atomic_load(&state->is_out) ? "out" : "up", "since",
         time_json(atomic_load(&state->changed_ns)), "weight", (int)config->weight, "backup",
         config->is_backup, "max_connections", (int)config->max_connections, "connections",
         (int)live_of(master, upstream, server), "connects", (json_int_t)atomic_load(&state->connects_total),

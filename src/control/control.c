@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "log_file.h"
 #include "master.h"
 #include "prepare.h"
@@ -255,6 +256,7 @@ int control_run(struct control *control)
         admin_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 ||
         checks_start(&master) < 0 || names_start(&master) < 0)
         goto out;
+    confine_master(&master);
     status = start_and_serve(&master);
 out:
     master_finish(&master);

@@ -49,6 +49,7 @@ struct master {
     struct material *material; // what a worker that is forked now would serve
     struct account account;
     struct record_probe probe;
+    struct sandbox sandbox; // what the workers are held by
     struct activation passed;
     struct listening listening;
     struct worker_counters *counters; // shared with the workers

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "acme.h"
+#include "confine.h"
 #include "master.h"
 #include "ringbolt/file.h"
 #include "ringbolt/log.h"
@@ -230,8 +231,8 @@ int prepare(struct master *master)
     if (check_transparent(master->config) < 0)
         return 1;
     system_raise_descriptors(master->config);
-    if (system_check_ring() < 0 || system_probe_ktls(master->config, &master->probe) < 0 ||
-        make_memory(master) < 0)
+    if (system_check_ring() < 0 || confine_probe(master) < 0 ||
+        system_probe_ktls(master->config, &master->probe) < 0 || make_memory(master) < 0)
         return 1;
     return open_keylogs(master) < 0 || acme_open(master->config, &master->acme) < 0 ? 3 : 0;
 }

@@ -12,22 +12,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "ringbolt/compat.h"
+
 #define CPU_S_MAX 10
 #define MEMORY_MAX                                                                                           \
     ((rlim_t)256 << 20) // of addresses; libraries and the stack of a thread that resolves names among them
 #define STACK_MAX       ((rlim_t)1 << 20)
 #define DESCRIPTORS_MAX 64
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SANITIZED 1 // reserves terabytes of addresses
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IS_SANITIZED 1
-#endif
-#endif
-#ifndef IS_SANITIZED
-#define IS_SANITIZED 0
-#endif
 
 // Everything about files that the first version of Landlock knows: LANDLOCK_ACCESS_FS_EXECUTE to LANDLOCK_ACCESS_FS_MAKE_SYM.
 #define FILE_RIGHTS ((UINT64_C(1) << 13) - 1)

@@ -3,6 +3,7 @@
 #include "supervise.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,7 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .acme = master->acme,
         .sequence = master->messages.sequence,
         .probe = &master->probe,
+        .sandbox = &master->sandbox,
         .listeners = listening_of(&master->listening, index),
         .channel = channel,
         .counters = master->counters,
@@ -123,6 +125,8 @@ static bool hear(struct process *process)
         return true; // not ours; whatever it meant, there may be more
     if (message.type == WORKER_CHANGED) {
         messages_answered(process, message.sequence);
+    } else if (message.type == WORKER_FORBIDDEN && message.value <= INT_MAX) {
+        process->forbidden = (int)message.value;
     } else if (message.type == WORKER_READY && !process->is_ready) {
         process->is_ready = true;
         process->messages.since_ns = clock_now_ns(); // it could not answer before
@@ -219,6 +223,7 @@ int supervise_start(struct master *master, unsigned index)
     process->channel = channel[0];
     process->is_ready = false;
     process->is_killed = false;
+    process->forbidden = -1;
     process->started_ns = clock_now_ns();
     messages_begin(process);
     supervise_expect(process);
@@ -268,7 +273,7 @@ void supervise_init(struct master *master)
     for (unsigned i = 0; i < master->config->workers; i++) {
         struct process *process = &master->processes[i];
 
-        *process = (struct process){.master = master, .index = i, .channel = -1, .watch = {.fd = -1}};
+        *process = (struct process){.master = master, .index = i, .channel = -1, .watch = {.fd = -1}, .forbidden = -1};
         loop_timer_init(&process->patience, patience_is_over, process);
         loop_timer_init(&process->restart, replace, process);
         loop_timer_init(&process->retry, on_retry, process);
@@ -293,10 +298,11 @@ void supervise_kill(struct master *master)
     }
 }
 
-static void say_death(enum log_level level, const char *message, unsigned index, pid_t pid, int status,
-                      uint64_t lost, struct log_field retry)
+static void say_death(enum log_level level, const char *message, const struct process *process, pid_t pid,
+                      int status, uint64_t lost, struct log_field retry)
 {
     char name[32] = "";
+    char call[32] = "";
 
     if (WIFSIGNALED(status)) {
         const char *abbreviation = sigabbrev_np(WTERMSIG(status));
@@ -306,8 +312,10 @@ static void say_death(enum log_level level, const char *message, unsigned index,
         else
             snprintf(name, sizeof(name), "%d", WTERMSIG(status));
     }
-    log_line(level, message, log_integer("worker", index), log_integer("worker_pid", pid),
-             log_text("signal", name[0] ? name : NULL),
+    if (process->forbidden >= 0)
+        sandbox_call_name(process->forbidden, call, sizeof(call));
+    log_line(level, message, log_integer("worker", process->index), log_integer("worker_pid", pid),
+             log_text("signal", name[0] ? name : NULL), log_text("system_call", call[0] ? call : NULL),
              WIFEXITED(status) ? log_integer("status", WEXITSTATUS(status))
                                : (struct log_field){.kind = LOG_FIELD_NONE},
              log_integer("connections_lost", lost), retry);
@@ -323,13 +331,13 @@ static void say_and_plan(struct process *process, pid_t pid, int status, uint64_
     if (master->state == MASTER_SERVING) {
         uint64_t wait_ns = plan_replacement(process, was_quick);
 
-        say_death(LOG_ERROR, "worker died", process->index, pid, status, lost,
+        say_death(LOG_ERROR, "worker died", process, pid, status, lost,
                   log_integer("retry_ms", wait_ns / CLOCK_NS_PER_MS));
     } else if (master->state == MASTER_STARTING) {
-        say_death(LOG_ERROR, "worker could not start", process->index, pid, status, lost, none);
+        say_death(LOG_ERROR, "worker could not start", process, pid, status, lost, none);
         master->status = 1;
     } else if (!is_orderly && !process->is_killed) {
-        say_death(LOG_ERROR, "worker died", process->index, pid, status, lost, none);
+        say_death(LOG_ERROR, "worker died", process, pid, status, lost, none);
         master->status = 1;
     } else {
         log_debug("worker ended", log_integer("worker", process->index), log_integer("worker_pid", pid));

@@ -67,7 +67,7 @@ static const char *refusal(int error)
 }
 
 // DEFER_TASKRUN runs completions where we wait for them and nowhere else (6.1); COOP_TASKRUN is next best (5.19).
-static int setup(struct io_uring *uring, unsigned entries, bool *ret_deferred)
+static int setup(struct io_uring *uring, unsigned entries, unsigned more, bool *ret_deferred)
 {
     const unsigned flags[] = {
         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
@@ -78,7 +78,7 @@ static int setup(struct io_uring *uring, unsigned entries, bool *ret_deferred)
 
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]) && error == -EINVAL; i++) {
         struct io_uring_params params = {
-            .flags = flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL,
+            .flags = flags[i] | more | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL,
             .cq_entries = entries * CQ_FACTOR,
         };
 
@@ -115,8 +115,38 @@ static int idle_register(struct ring *ring)
     return 0;
 }
 
+// What may be asked of this ring from now on, all of it in this file. Whatever else is submitted completes with -EACCES. Ends the time in
+// which nothing can be submitted. (liburing 2.3 declares helpers for this and does not export them.)
+static int restrict_and_enable(struct io_uring *uring)
+{
+    static const uint8_t operations[] = {
+        IORING_OP_ACCEPT,  IORING_OP_CONNECT,  IORING_OP_RECV,         IORING_OP_RECVMSG, IORING_OP_SEND,
+        IORING_OP_SENDMSG, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
+    };
+    enum { COUNT = sizeof(operations) / sizeof(operations[0]) };
+    struct io_uring_restriction list[COUNT + 2];
+    int error;
+
+    memset(list, 0, sizeof(list));
+    for (size_t i = 0; i < COUNT; i++) {
+        list[i].opcode = IORING_RESTRICTION_SQE_OP;
+        list[i].sqe_op = operations[i];
+    }
+    list[COUNT].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+    list[COUNT].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
+    list[COUNT + 1].opcode = IORING_RESTRICTION_REGISTER_OP;
+    list[COUNT + 1].register_op = IORING_UNREGISTER_RING_FDS;
+    error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_RESTRICTIONS, list, COUNT + 2);
+    if (error == 0)
+        error = io_uring_register((unsigned)uring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    return error;
+}
+
+_Static_assert(RING_REGISTER_AT_END == IORING_UNREGISTER_RING_FDS, "io_uring_queue_exit() gives the number back");
+
 int ring_create(const struct ring_options *options, struct ring **ret, const char **ret_why)
 {
+    unsigned disabled = options->is_restricted ? IORING_SETUP_R_DISABLED : 0;
     struct ring *ring = calloc(1, sizeof(*ring));
     bool deferred;
     int error;
@@ -129,7 +159,7 @@ int ring_create(const struct ring_options *options, struct ring **ret, const cha
     ring->gather_ns = options->gather_ns;
     list_init(&ring->refused);
     list_init(&ring->cancelled);
-    error = setup(&ring->uring, options->entries, &deferred);
+    error = setup(&ring->uring, options->entries, disabled, &deferred);
     if (error < 0) {
         *ret_why = refusal(error);
         goto fail_setup;
@@ -142,9 +172,16 @@ int ring_create(const struct ring_options *options, struct ring **ret, const cha
         goto fail_register;
     }
     (void)io_uring_register_ring_fd(&ring->uring); // spares a descriptor look-up each call, if the kernel can
+    if (options->is_restricted && restrict_and_enable(&ring->uring) < 0) {
+        *ret_why = "this kernel's io_uring can't be restricted; Linux 6.1 or later is needed, or `sandbox.io_uring: off`";
+        error = -EOPNOTSUPP;
+        goto fail_restrict;
+    }
     *ret = ring;
     return 0;
 
+fail_restrict:
+    munmap(ring->idle_ring, idle_ring_size());
 fail_register:
     io_uring_queue_exit(&ring->uring);
 fail_setup:
@@ -481,7 +518,7 @@ void ring_probe(struct ring_probe *ret)
     struct io_uring uring;
 
     memset(ret, 0, sizeof(*ret));
-    ret->error = setup(&uring, options.entries, &deferred);
+    ret->error = setup(&uring, options.entries, 0, &deferred);
     if (ret->error < 0) {
         ret->why = refusal(ret->error);
         return;
@@ -503,8 +540,14 @@ void ring_probe(struct ring_probe *ret)
     }
     ret->error = ring_create(&options, &ring, &ret->why);
     if (ret->error == 0) {
+        const char *why;
+
         ret->buffer_rings = true;
         ring_destroy(ring);
+        options.is_restricted = true;
+        ret->restrictions = ring_create(&options, &ring, &why) == 0;
+        if (ret->restrictions)
+            ring_destroy(ring);
     }
     buffer_pool_destroy(options.pool);
 }

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -17,6 +16,7 @@
 #include "ringbolt/log.h"
 #include "ringbolt/proxy.h"
 #include "ringbolt/secret.h"
+#include "sandbox.h"
 
 #define RING_ENTRIES      1024
 #define DESCRIPTORS_SPARE 16 // for what is opened in passing
@@ -82,11 +82,11 @@ static void close_listeners(struct worker *worker)
 // The change is in a file in memory that nobody can alter any more. 0 or -errno.
 static int apply_change(struct worker *worker, int fd, uint64_t size)
 {
-    struct stat status;
+    off_t there = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1; // fstat(3) may be a call that takes paths, which is forbidden
     void *data;
     int error;
 
-    if (fd < 0 || fstat(fd, &status) < 0 || size == 0 || size > SIZE_MAX || (uint64_t)status.st_size != size)
+    if (there <= 0 || (uint64_t)there != size || size > SIZE_MAX)
         return -EBADMSG;
     data = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED)
@@ -204,36 +204,59 @@ static unsigned connections_most(const struct worker *worker)
     return (unsigned)((limit.rlim_cur - (rlim_t)next - DESCRIPTORS_SPARE) / 2);
 }
 
-static int worker_init(struct worker *worker)
+static int make_ring(struct worker *worker)
 {
     const struct worker_setup *setup = worker->setup;
-    const struct config *config = setup->config;
-    struct ring_options options = {.entries = RING_ENTRIES, .gather_ns = GATHER_NS};
-    struct proxy_setup proxy_setup;
-    const char *what = "";
+    struct ring_options options = {
+        .entries = RING_ENTRIES, .gather_ns = GATHER_NS, .is_restricted = setup->sandbox->has_ring};
+    const char *why = "";
     int error;
 
-    // While root may still lock what it likes.
-    material_forked(setup->material);
-    tls_protect_keys(config->limits.connections);
-    error = privileges_drop(setup->uid, setup->gid, is_transparent(config), &what);
-    if (error < 0) {
-        log_error("cannot give up privileges", log_text("step", what), log_errno(error));
-        return error;
-    }
-    error = record_init();
-    if (error < 0) {
-        log_error("OpenSSL offers none of our ciphers");
-        return error;
-    }
-    options.pool = worker->pool = buffer_pool_create(config->limits.memory / config->workers);
+    options.pool = worker->pool = buffer_pool_create(setup->config->limits.memory / setup->config->workers);
     if (!worker->pool) {
         log_error("no memory for relay buffers");
         return -ENOMEM;
     }
-    error = ring_create(&options, &worker->ring, &what);
+    error = ring_create(&options, &worker->ring, &why);
+    if (error < 0)
+        log_error("no ring", log_text("reason", why), log_errno(error));
+    return error;
+}
+
+static int give_up_privileges(const struct worker_setup *setup)
+{
+    const char *step = "";
+    int error = privileges_drop(setup->uid, setup->gid, is_transparent(setup->config), &step);
+
     if (error < 0) {
-        log_error("no ring", log_text("reason", what), log_errno(error));
+        log_error("cannot give up privileges", log_text("step", step), log_errno(error));
+        return error;
+    }
+    error = privileges_hide();
+    if (error < 0)
+        log_error("cannot forbid core dumps", log_errno(error));
+    return error;
+}
+
+static int worker_init(struct worker *worker)
+{
+    const struct worker_setup *setup = worker->setup;
+    const struct config *config = setup->config;
+    struct proxy_setup proxy_setup;
+    const char *what = "";
+    int error;
+
+    // While root may still lock what it likes. Newer kernels count a ring among that, for all processes of the account together.
+    material_forked(setup->material);
+    tls_protect_keys(config->limits.connections);
+    error = make_ring(worker);
+    if (error == 0)
+        error = give_up_privileges(setup);
+    if (error < 0)
+        return error;
+    error = record_init();
+    if (error < 0) {
+        log_error("OpenSSL offers none of our ciphers");
         return error;
     }
     error = make_contexts(worker);
@@ -266,8 +289,15 @@ static int worker_init(struct worker *worker)
     worker->channel_owner = (struct channel_owner){.owner = worker, .message = on_message};
     error =
         channel_init(&worker->channel, worker->ring, setup->channel, setup->sequence, &worker->channel_owner);
-    if (error < 0)
+    if (error < 0) {
         log_error("no descriptor left to start with", log_errno(error));
+        return error;
+    }
+    // Everything that it takes to serve is there.
+    error = sandbox_enter(setup->sandbox, config, setup->acme, setup->channel, &what);
+    if (error < 0)
+        log_error("cannot enter the sandbox", log_text("step", what), log_errno(error),
+                  log_text("cure", "see docs/security.md; `sandbox` of the configuration can turn parts of it off"));
     return error;
 }
 

@@ -49,7 +49,7 @@ class Filter:
     def __init__(self, profile):
         self.library = library()
         errno = profile.get("defaultErrnoRet", 1)
-        default = ACTIONS[profile["defaultAction"]] | errno
+        default = action({"action": profile["defaultAction"]}, errno)
         self.context = self.library.seccomp_init(default)
         for entry in filter(applies, profile["syscalls"]):
             arguments = [comparison(one) for one in entry.get("args") or []]

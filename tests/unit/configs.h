@@ -144,7 +144,7 @@ static inline size_t add_bad(struct CMUnitTest *tests, size_t count, const struc
 #define NOTHING                                                                                              \
     "c:1:1: required key `listeners` is missing" NEEDS "c:1:1: required key `upstreams` is missing" NEEDS
 #define ROOT_KEYS                                                                                            \
-    "workers, user, shutdown_timeout, log, ktls, limits, timeouts, tickets, admin, "                         \
+    "workers, user, shutdown_timeout, log, ktls, sandbox, limits, timeouts, tickets, admin, "                         \
     "listeners and upstreams\n"
 
 // ---- more helpers ----

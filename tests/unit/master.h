@@ -52,7 +52,8 @@ static enum {
     WORKER_SERVES,  // obeys, and tells clients its number
     WORKER_MUTE,    // acts and doesn't answer; its replacement does
     WORKER_STUCK,   // reads nothing; its replacement does
-    WORKER_NEVER_READY
+    WORKER_NEVER_READY,
+    WORKER_LIES, // somebody has taken it over
 } behaviour;
 
 static int ring_error;
@@ -167,6 +168,20 @@ static inline bool act(const struct worker_setup *setup, const struct worker_mes
     return behaviour == WORKER_MUTE || say(setup, WORKER_CHANGED, message->sequence);
 }
 
+// All that the master hears and reads of a worker, as bad as it gets.
+static inline void lie(const struct worker_setup *setup)
+{
+    struct servers_state *state = servers_state(setup->servers, 0);
+    struct worker_message words = {.type = WORKER_FORBIDDEN, .value = UINT64_MAX};
+
+    memset((void *)state, 0xff, sizeof(*state));
+    memset((void *)setup->counters, 0xff, setup->config->workers * sizeof(*setup->counters));
+    (void)say(setup, WORKER_CHANGED, 1u << 31);
+    (void)say(setup, (enum worker_message_type)99, 0);
+    (void)send(setup->channel, &words, sizeof(words), MSG_NOSIGNAL);
+    (void)send(setup->channel, "x", 1, MSG_NOSIGNAL);
+}
+
 int worker_run(const struct worker_setup *setup)
 {
     struct worker_counters *own = &setup->counters[setup->index];
@@ -183,6 +198,8 @@ int worker_run(const struct worker_setup *setup)
         pause();
     if (behaviour == WORKER_CLINGS || behaviour == WORKER_CRASHES)
         atomic_store(&own->connections_live, 3);
+    if (behaviour == WORKER_LIES)
+        lie(setup);
     if (!say(setup, WORKER_READY, 0))
         return 1;
     if (behaviour == WORKER_CRASHES)

@@ -191,7 +191,8 @@ static void test_everything(void **state)
              "   tls: {max_version: '1.2', certificates: [{chain: c, key: k}]}}\n"
              "upstreams:\n"
              "- {name: first, tcp: {keepalive: 2m, user_timeout: 1ms, transparent: yes}, balance: round_robin, servers: [{address: 'unix:/run/b'}]}\n"
-             "- {name: second, servers: [{address: '[::1]:1'}, {address: '127.0.0.1:2'}]}\n");
+             "- {name: second, servers: [{address: '[::1]:1'}, {address: '127.0.0.1:2'}]}\n"
+             "sandbox: {seccomp: required, landlock: off, io_uring: auto}\n");
     const struct config_tls *tls = &config->listeners[0].tls;
 
     assert_int_equal(config->workers, 7);
@@ -207,6 +208,9 @@ static void test_everything(void **state)
     assert_int_equal(config->ktls.transmit, CONFIG_KTLS_OFF);
     assert_int_equal(config->ktls.receive, CONFIG_KTLS_REQUIRED);
     assert_int_equal(config->ktls.offload_after, 262144);
+    assert_int_equal(config->sandbox.seccomp, CONFIG_SANDBOX_REQUIRED);
+    assert_int_equal(config->sandbox.landlock, CONFIG_SANDBOX_OFF);
+    assert_int_equal(config->sandbox.io_uring, CONFIG_SANDBOX_AUTO);
     assert_int_equal(config->limits.connections, 10000000);
     assert_int_equal(config->limits.memory, 7u << 20);
     assert_int_equal(config->limits.handshakes_per_second, 1000000);

@@ -20,6 +20,66 @@ static void ping(void **unused)
     end_by_term(&first);
 }
 
+// What holds each process; the fake workers are held by nothing that shows but what the master has.
+static void status(void **unused)
+{
+    const json_t *processes;
+    const json_t *worker;
+    json_t *answer;
+
+    (void)unused;
+    config.workers = 2;
+    start_with_admin(&first);
+    answer = ask("{\"command\": \"status\"}");
+    assert_ok(answer);
+    assert_int_equal(number_of(answer, "pid"), first.pid);
+    processes = json_object_get(answer, "sandbox");
+    assert_int_equal(json_array_size(processes), 3);
+    assert_string_equal(text_of(json_array_get(processes, 0), "process"), "master");
+    assert_int_equal(number_of(json_array_get(processes, 0), "pid"), first.pid);
+    worker = json_array_get(processes, 2);
+    assert_string_equal(text_of(worker, "process"), "worker 1");
+    assert_true(json_is_true(json_object_get(worker, "told_by_kernel")));
+    assert_true(json_is_true(json_object_get(worker, "no_new_privs")));
+    assert_true(json_is_array(json_object_get(worker, "capabilities")));
+    assert_int_equal(number_of(worker, "uid"), geteuid());
+    assert_true(json_is_false(json_object_get(worker, "io_uring"))); // the fake ring can't
+    json_decref(answer);
+    end_by_term(&first);
+}
+
+// A worker that was taken over can write what all of them share, and say what it likes.
+static void lies(void **unused)
+{
+    static struct config_server server = {.address.text = (char *)"192.0.2.1:80", .weight = 1};
+    static struct config_upstream upstream = {.name = (char *)"app", .servers = &server, .server_count = 1};
+    const json_t *told;
+    json_t *answer;
+
+    (void)unused;
+    config.upstreams = &upstream;
+    config.upstream_count = 1;
+    behaviour = WORKER_LIES;
+    start_with_admin(&first);
+    answer = ask("{\"command\": \"server\"}");
+    assert_ok(answer);
+    told = json_array_get(json_object_get(answer, "upstreams"), 0);
+    told = json_array_get(json_object_get(told, "servers"), 0);
+    assert_string_equal(text_of(told, "state"), "unknown");
+    json_decref(answer);
+    answer = ask("{\"command\": \"server\", \"server\": \"192.0.2.1:80\", \"state\": \"ready\"}");
+    assert_ok(answer);
+    json_decref(answer);
+    json_decref(ask("{\"command\": \"certificates\"}"));
+    json_decref(ask("{\"command\": \"status\"}"));
+    answer = ask("{\"command\": \"reload\"}");
+    assert_ok(answer);
+    json_decref(answer);
+    end_by_term(&first);
+    config.upstreams = NULL;
+    config.upstream_count = 0;
+}
+
 static void reload_waits_for_the_workers(void **unused)
 {
     json_t *answer;
@@ -368,6 +428,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test_of(ping),
+        test_of(status),
+        test_of(lies),
         test_of(reload_waits_for_the_workers),
         test_of(reload_tells_what_is_wrong),
         test_of(reload_names_who_is_late),

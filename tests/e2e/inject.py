@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""System calls made from inside another process, as whoever has taken it over would make them. By ptrace(2): x86-64, as root."""
+import ctypes
+import os
+import platform
+import signal
+
+import pytest
+
+ATTACH_REQUESTS = {"SEIZE": 0x4206, "INTERRUPT": 0x4207, "GETREGS": 12, "SETREGS": 13, "STEP": 9, "DETACH": 17, "POKE": 4}
+SYSCALL = b"\x0f\x05"
+
+# /usr/include/asm/unistd_64.h
+CALLS = {"open": 2, "mmap": 9, "mprotect": 10, "rt_sigaction": 13, "ioctl": 16, "socket": 41, "connect": 42, "bind": 49, "fork": 57, "execve": 59, "kill": 62,
+         "ptrace": 101, "prctl": 157, "openat": 257, "setresuid": 117, "io_uring_setup": 425}
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.restype = ctypes.c_long
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+
+class Registers(ctypes.Structure):
+    """struct user_regs_struct"""
+    _fields_ = [(name, ctypes.c_ulonglong) for name in
+                "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs".split()]
+
+
+def need():
+    if platform.machine() != "x86_64":
+        pytest.skip("registers are set for x86-64 only")
+    if os.geteuid() != 0:
+        pytest.skip("only root may reach into a worker")
+
+
+def ptrace(request, pid, address=None, data=None):
+    if libc.ptrace(ATTACH_REQUESTS[request], pid, address, data) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"ptrace {request}: {os.strerror(number)}")
+
+
+class Inside:
+    """A process that stands still in a system call: with Inside(pid) as inside: inside.call("openat", …)."""
+
+    def __init__(self, pid):
+        self.pid, self.is_gone = pid, False
+
+    def __enter__(self):
+        try:
+            ptrace("SEIZE", self.pid)
+        except PermissionError as error:
+            pytest.skip(f"processes can't be traced here: {error}")
+        ptrace("INTERRUPT", self.pid)
+        os.waitpid(self.pid, 0)
+        self.saved = self._registers()
+        with open(f"/proc/{self.pid}/mem", "rb") as memory:
+            memory.seek(self.saved.rip - 2)
+            assert memory.read(2) == SYSCALL, "the worker does not wait in a system call"
+        return self
+
+    def __exit__(self, *_):
+        if not self.is_gone:
+            ptrace("SETREGS", self.pid, None, ctypes.addressof(self.saved))
+            ptrace("DETACH", self.pid)
+
+    def _registers(self):
+        registers = Registers()
+        ptrace("GETREGS", self.pid, None, ctypes.addressof(registers))
+        return registers
+
+    def _set(self, name, arguments):
+        registers = Registers.from_buffer_copy(self.saved)
+        registers.rax, registers.orig_rax, registers.rip = CALLS[name], 2 ** 64 - 1, self.saved.rip - 2
+        for register, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), arguments):
+            setattr(registers, register, value % 2 ** 64)
+        ptrace("SETREGS", self.pid, None, ctypes.addressof(registers))
+
+    def bytes(self, data):
+        """The address of a copy in the process, on its stack, out of the way."""
+        address = (self.saved.rsp - 4096) & ~15
+        with open(f"/proc/{self.pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(address)
+            memory.write(data)
+        return address
+
+    def call(self, name, *arguments):
+        """What the call returns: a number, or -errno."""
+        self._set(name, arguments)
+        ptrace("STEP", self.pid)
+        _, status = os.waitpid(self.pid, 0)
+        assert os.WIFSTOPPED(status) and os.WSTOPSIG(status) == signal.SIGTRAP, f"{name}: status {status:#x}"
+        return ctypes.c_longlong(self._registers().rax).value
+
+    def leave_with(self, name, *arguments):
+        """Lets the process go, with this call as the next thing that it does."""
+        self._set(name, arguments)
+        self.is_gone = True
+        ptrace("DETACH", self.pid)
