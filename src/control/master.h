@@ -47,7 +47,7 @@ struct master {
     struct account account;
     struct record_probe probe;
     struct listening listening;
-    struct worker_counters *counters; // shared with the workers
+    struct stats *stats;              // shared with the workers
     struct servers *servers;          // shared likewise
     struct admission *admission;      // likewise
     _Atomic uint64_t *used;           // full handshakes by slot, MATERIAL_SLOTS_MAX of them, shared likewise

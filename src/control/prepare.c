@@ -171,14 +171,14 @@ static int make_memory(struct master *master)
     unsigned workers = master->config->workers;
     size_t listeners = master->config->listener_count;
 
-    master->counters = map_shared(workers * sizeof(*master->counters));
     master->admission = admission_create(master->config);
     master->used = map_shared(USED_SIZE);
     master->processes = calloc(workers, sizeof(*master->processes));
     master->keylogs = malloc(listeners * sizeof(*master->keylogs));
     for (size_t i = 0; master->keylogs && i < listeners; i++)
         master->keylogs[i] = -1;
-    if (servers_create(master->config, &master->servers) < 0 || !master->counters || !master->admission ||
+    if (servers_create(master->config, &master->servers) < 0 ||
+        stats_create(master->config, &master->stats) < 0 || !master->admission ||
         !master->used || !master->processes || !master->keylogs) {
         log_error("no memory");
         return -ENOMEM;
@@ -255,6 +255,5 @@ void prepare_undo(struct master *master)
     admission_destroy(master->admission);
     if (master->used)
         munmap((void *)master->used, USED_SIZE);
-    if (master->counters)
-        munmap(master->counters, master->config->workers * sizeof(*master->counters));
+    stats_destroy(master->stats);
 }

@@ -281,6 +281,7 @@ static void connected(struct connection *connection)
 
     connection->connected = connection->dialling;
     connection->connected_ns = proxy->now_ns;
+    connection_count_connected(connection);
     upstream_succeeded(proxy->upstreams, upstream_of(connection), server_of(connection), proxy->now_ns);
     free(connection->tried);
     connection->tried = NULL;

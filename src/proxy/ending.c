@@ -276,6 +276,7 @@ bool connection_reap(struct connection *connection)
     // Whoever reads that line may count on what it says: its place is free.
     admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(proxy, connection->listener));
     admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
+    connection_count_ended(connection);
     connection_log(connection);
     timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
@@ -302,7 +303,6 @@ bool connection_reap(struct connection *connection)
     list_remove(&connection->node);
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;
-    proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
     connection_slab_give(connection);
     return true;
 }

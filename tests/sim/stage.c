@@ -6,20 +6,6 @@
 #include "src/tls/change.h"
 #include "world.h"
 
-static unsigned elsewhere(void *owner)
-{
-    return 0;
-}
-
-static void changed(void *owner, unsigned live)
-{
-}
-
-static void count(void *owner, enum proxy_count what)
-{
-    ((struct stage *)owner)->counts[what]++;
-}
-
 void stage_open(struct stage *stage, const struct config *config, size_t pool_size,
                 struct tls_context **contexts, const struct material *material)
 {
@@ -32,7 +18,7 @@ void stage_open(struct stage *stage, const struct config *config, size_t pool_si
     options.pool = stage->pool;
     stage->admission = admission_create(config);
     if (!stage->pool || !stage->admission || ring_create(&options, &stage->ring, &why) < 0 ||
-        servers_create(config, &stage->servers) < 0)
+        servers_create(config, &stage->servers) < 0 || stats_create(config, &stage->stats) < 0)
         abort();
     setup = (struct proxy_setup){
         .config = config,
@@ -44,10 +30,7 @@ void stage_open(struct stage *stage, const struct config *config, size_t pool_si
         .pool = stage->pool,
         .admission = stage->admission,
         .servers = stage->servers,
-        .owner = stage,
-        .connections_elsewhere = elsewhere,
-        .connections_changed = changed,
-        .count = count,
+        .stats = stage->stats,
     };
     stage->proxy = proxy_create(&setup, world_now_ns());
     if (!stage->proxy)
@@ -85,6 +68,10 @@ const char *stage_close(struct stage *stage)
                 left = "a place at a server was not given back";
         }
     }
+    if (stats_connections(stage->stats) != 0)
+        left = "the counters know of connections that are not there";
+    stats_sum_listener(stage->stats, 0, &stage->counted);
+    stats_destroy(stage->stats);
     servers_destroy(stage->servers);
     admission_destroy(stage->admission);
     ring_destroy(stage->ring);

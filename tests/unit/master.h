@@ -169,8 +169,8 @@ static inline bool act(const struct worker_setup *setup, const struct worker_mes
 
 int worker_run(const struct worker_setup *setup)
 {
-    struct worker_counters *own = &setup->counters[setup->index];
-    bool is_first = atomic_fetch_add(&own->counts[PROXY_CONNECTIONS], 1) == 0;
+    struct stats_worker *own = stats_worker(setup->stats, setup->index);
+    bool is_first = atomic_fetch_add(&own->starved, 1) == 0; // any word that outlasts it will do
     bool accepts =
         !is_first || behaviour == WORKER_SERVES; // else clients wait in the queue for a replacement
 
@@ -182,7 +182,7 @@ int worker_run(const struct worker_setup *setup)
     while (behaviour == WORKER_NEVER_READY)
         pause();
     if (behaviour == WORKER_CLINGS || behaviour == WORKER_CRASHES)
-        atomic_store(&own->connections_live, 3);
+        stats_set(&own->connections, 3);
     if (!say(setup, WORKER_READY, 0))
         return 1;
     if (behaviour == WORKER_CRASHES)
