@@ -11,6 +11,7 @@
 #include "ringbolt/log.h"
 #include "ringbolt/pki.h"
 #include "src/cli/cli.h"
+#include "src/control/http.h"
 #include "src/control/responder_fetch.h"
 
 #define MEMORY_PER_WORKER (UINT64_C(1) << 20) // what config.h promises of limits.memory
@@ -128,6 +129,8 @@ int main(int argc, char **argv)
         return cli_finish((enum cli_status)pki_main(argc - 1, argv + 1));
     if (argc == 2 && strcmp(argv[1], FETCH_COMMAND) == 0) // internal: the master calls it
         fetch_child();
+    if (argc == 2 && strcmp(argv[1], HTTP_COMMAND) == 0) // likewise
+        http_child();
     status = cli_parse(argc, argv, &options);
     if (status != CLI_OK)
         return status;
@@ -143,6 +146,7 @@ int main(int argc, char **argv)
     case CLI_RELOAD:
     case CLI_DRAIN:
     case CLI_STOP:
+    case CLI_STATUS:
     case CLI_SERVER:
     case CLI_CERTIFICATES:
         status = cli_call(&options);

@@ -16,6 +16,8 @@ static const char *command_name(enum cli_command command)
         return "drain";
     case CLI_STOP:
         return "stop";
+    case CLI_STATUS:
+        return "status";
     case CLI_SERVER:
         return "server";
     default:
@@ -186,6 +188,9 @@ static void print_answer(const struct cli_options *options, const json_t *answer
         break;
     case CLI_STOP:
         printf("stopping: %" JSON_INTEGER_FORMAT " connections are cut\n", number(answer, "connections"));
+        break;
+    case CLI_STATUS:
+        cli_print_status(answer);
         break;
     case CLI_SERVER:
         cli_print_servers(answer);

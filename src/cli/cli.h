@@ -24,6 +24,7 @@ enum cli_command {
     CLI_RELOAD, // and the following: to the running master, by its admin socket
     CLI_DRAIN,
     CLI_STOP,
+    CLI_STATUS,
     CLI_SERVER,
     CLI_CERTIFICATES,
     CLI_VERSION,
@@ -70,6 +71,8 @@ enum cli_status cli_call(const struct cli_options *options);
 void cli_print_certificates(const json_t *answer);
 // The answer to `server`: the table, or a sentence.
 void cli_print_servers(const json_t *answer);
+// The answer to `status`.
+void cli_print_status(const json_t *answer);
 // Text from elsewhere, with what could play tricks on a terminal as `?`.
 void cli_print_text(FILE *to, const char *text);
 

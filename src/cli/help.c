@@ -22,6 +22,7 @@ static const char general[] =
     "  ringbolt drain                            finish what is live, then end\n"
     "  ringbolt drain --certificate NAME         end connections under certificates that were replaced\n"
     "  ringbolt stop                             end at once\n"
+    "  ringbolt status [--json]                  how it is: listeners, servers, workers, what was counted\n"
     "  ringbolt certificates [--json]            what is served, until when, from which file\n"
     "  ringbolt server [--json]                  the servers behind it: state, health, connections\n"
     "  ringbolt server NAME drain|ready|down     no new connections to one of them, or again\n"
@@ -118,6 +119,14 @@ static const char stop[] = "Usage: ringbolt stop [-s PATH | -c FILE] [--json]\n"
                            "The running ringbolt cuts every connection and ends.\n"
                            "\n" WHERE;
 
+static const char status_text[] =
+    "Usage: ringbolt status [-s PATH | -c FILE] [--json]\n"
+    "\n"
+    "Prints how the running ringbolt is: its listeners, servers and workers with what was counted since the start, how "
+    "connections\n"
+    "ended, and when the first certificate does. --json has everything that is counted (docs/metrics.md).\n"
+    "\n" WHERE;
+
 static const char server[] =
     "Usage:\n"
     "  ringbolt server [-s PATH | -c FILE] [--json]\n"
@@ -156,6 +165,7 @@ void cli_print_help(const char *topic)
                  {"reload", reload},
                  {"drain", drain},
                  {"stop", stop},
+                 {"status", status_text},
                  {"server", server},
                  {"certificates", certificates}};
     const char *text = general;

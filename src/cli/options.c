@@ -91,11 +91,12 @@ static const struct {
     {"reload", CLI_RELOAD, ":s:c:h", reload_options},
     {"drain", CLI_DRAIN, ":s:c:h", drain_options},
     {"stop", CLI_STOP, ":s:c:h", call_options},
+    {"status", CLI_STATUS, ":s:c:h", call_options},
     {"server", CLI_SERVER, ":s:c:h", call_options},
     {"certificates", CLI_CERTIFICATES, ":s:c:h", call_options},
 };
 
-static const char *const reserved[] = {"status", "connections", "upgrade", "top"};
+static const char *const reserved[] = {"connections", "upgrade", "top"};
 
 static enum cli_status wrong(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -318,6 +318,7 @@ void config_destroy(struct config *config)
     free_texts(config->tickets.keys, config->tickets.key_count);
     free(config->tickets.key_wheres);
     free(config->admin.socket);
+    free(config->admin.http.text);
     free(config->user);
     free(config->file);
     free(config);

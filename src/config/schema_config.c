@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tables of the configuration: every key and word that it may hold, and those that later versions will know.
+// The tables of the configuration: every key and word that it may hold.
 #include "src/config/schema_config.h"
 
 #define OPTIONAL CYAML_FLAG_OPTIONAL
@@ -313,6 +313,7 @@ static const cyaml_schema_field_t tickets_fields[] = {
 
 static const cyaml_schema_field_t admin_fields[] = {
     TEXT_FIELD("socket", OPTIONAL, struct raw_admin, socket),
+    TEXT_FIELD("http", OPTIONAL, struct raw_admin, http),
     CYAML_FIELD_END,
 };
 
@@ -342,21 +343,12 @@ static const cyaml_schema_value_t alone_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw_config, alone_fields),
 };
 
-// What the interface keeps for features that this version does not have.
-static const struct schema_reserved reserved[] = {
-    {admin_fields, "http", NULL},
-};
-
 const struct schema schema_config = {
     .root = &config_value,
     .name = "the configuration",
-    .reserved = reserved,
-    .reserved_count = CYAML_ARRAY_LEN(reserved),
 };
 
 const struct schema schema_config_alone = {
     .root = &alone_value,
     .name = "the configuration",
-    .reserved = reserved,
-    .reserved_count = CYAML_ARRAY_LEN(reserved),
 };

@@ -27,6 +27,9 @@ void admin_close(struct admin *admin);
 
 // ---- between the two files ----
 
+// "serving" and the like.
+const char *admin_state_text(const struct master *master);
+
 // A request that was understood as JSON. Answers now or later, exactly once, with admin_answer(). `request` is an object; it lives during
 // the call.
 void admin_command(struct master *master, struct admin_client *client, const json_t *request);

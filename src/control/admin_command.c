@@ -13,12 +13,13 @@
 #include "ringbolt-version.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
+#include "status.h"
 
 #define MEMBERS_MAX    3
 #define RETIRED_MAX    4096        // certificates that one command can drain
 #define TIMEOUT_MS_MAX 31536000000 // 365 days, as in the configuration
 
-static const char *state_text(const struct master *master)
+const char *admin_state_text(const struct master *master)
 {
     static const char *const texts[] = {[MASTER_STARTING] = "starting",
                                         [MASTER_SERVING] = "serving",
@@ -34,7 +35,7 @@ static void ping(struct master *master, struct admin_client *client, const json_
 {
     (void)request;
     admin_answer(client, json_pack("{s:b, s:s, s:i, s:s}", "ok", 1, "version", RINGBOLT_VERSION, "pid",
-                                   (int)getpid(), "state", state_text(master)));
+                                   (int)getpid(), "state", admin_state_text(master)));
 }
 
 // {"ok": true, "connections": …}: what is live.
@@ -176,6 +177,14 @@ static void certificates(struct master *master, struct admin_client *client, con
     admin_answer(client, admin_certificates(master));
 }
 
+// ---- status ----
+
+static void status(struct master *master, struct admin_client *client, const json_t *request)
+{
+    (void)request;
+    admin_answer(client, status_document(master));
+}
+
 // ---- all of them ----
 
 static const struct {
@@ -188,6 +197,7 @@ static const struct {
     {"ping", {NULL}, ping},
     {"reload", {"force"}, reload},
     {"server", {"server", "state"}, admin_servers},
+    {"status", {NULL}, status},
     {"stop", {NULL}, stop},
 };
 
@@ -236,6 +246,6 @@ void admin_command(struct master *master, struct admin_client *client, const jso
         return;
     }
     admin_refuse(client,
-                 "there is no command `%.100s`; there are certificates, drain, ping, reload, server and stop",
+                 "there is no command `%.100s`; there are certificates, drain, ping, reload, server, status and stop",
                  name);
 }

@@ -63,7 +63,7 @@ static json_t *server_json(const struct master *master, size_t upstream, size_t 
                      (json_int_t)atomic_load(&state->failures));
 }
 
-static json_t *upstream_json(const struct master *master, size_t upstream)
+json_t *admin_servers_upstream(const struct master *master, size_t upstream)
 {
     static const char *const balances[] = {[CONFIG_ROUND_ROBIN] = "round_robin",
                                            [CONFIG_LEAST_CONNECTIONS] = "least_connections",
@@ -89,7 +89,7 @@ static json_t *list(const struct master *master)
     json_t *upstreams = json_array();
 
     for (size_t i = 0; i < master->config->upstream_count; i++) {
-        if (json_array_append_new(upstreams, upstream_json(master, i)) < 0) {
+        if (json_array_append_new(upstreams, admin_servers_upstream(master, i)) < 0) {
             json_decref(upstreams);
             return NULL;
         }

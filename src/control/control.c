@@ -87,7 +87,7 @@ static void reap(struct master *master)
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        if (!supervise_reap(master, pid, status) && master->reload.responders)
+        if (!supervise_reap(master, pid, status) && !http_reap(master->http, pid, status) && master->reload.responders)
             (void)responders_reap(master->reload.responders, pid, status);
     }
     if (master->state == MASTER_STARTING && master->status != 0)
@@ -198,12 +198,15 @@ static int start_and_serve(struct master *master)
     }
     if (master->status != 0)
         stop(master);
+    else
+        http_start(master->http);
     return serve(master);
 }
 
 static void master_finish(struct master *master)
 {
     admin_close(master->admin);
+    http_close(master->http);
     checks_finish(master->checks);
     reload_finish(master);
     listening_close(&master->listening);
@@ -219,6 +222,7 @@ int control_run(struct control *control)
 {
     struct master master = {.control = control,
                             .config = control->config,
+                            .started_ns = clock_now_ns(),
                             .signals = -1,
                             .signals_watch = {.fd = -1},
                             .state = MASTER_STARTING};
@@ -234,7 +238,7 @@ int control_run(struct control *control)
     status = 1;
     // The sockets before the first secret is written down anywhere or a child is forked: another instance may serve here.
     if (open_signals(&master) < 0 || listening_open(&master.listening, master.config) < 0 ||
-        admin_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 || checks_start(&master) < 0)
+        admin_open(&master) < 0 || http_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 || checks_start(&master) < 0)
         goto out;
     status = start_and_serve(&master);
 out:

@@ -9,6 +9,7 @@
 #include "account.h"
 #include "admin.h"
 #include "checks.h"
+#include "http.h"
 #include "listen.h"
 #include "loop.h"
 #include "messages.h"
@@ -58,12 +59,14 @@ struct master {
     int signals; // signalfd
     struct loop_watch signals_watch;
     struct loop_timer deadline; // DRAINING: of the drain; STOPPING: of the workers' patience
+    uint64_t started_ns;
     enum master_state state;
     int status; // what control_run() returns
     struct messages messages;
     struct reload reload;
     struct tickets tickets;
     struct admin *admin;   // NULL: none
+    struct http *http;     // likewise
     struct checks *checks; // NULL: none
 };
 

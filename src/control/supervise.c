@@ -220,6 +220,7 @@ int supervise_start(struct master *master, unsigned index)
     process->is_ready = false;
     process->is_killed = false;
     process->started_ns = clock_now_ns();
+    process->starts++;
     messages_begin(process);
     supervise_expect(process);
     return 0;

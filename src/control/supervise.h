@@ -25,6 +25,7 @@ struct process {
     bool is_replacement;
     bool is_killed; // by us
     uint64_t started_ns;
+    unsigned starts;
     unsigned quick_deaths; // in a row
 };
 
