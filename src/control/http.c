@@ -21,7 +21,7 @@
 
 #define BACKLOG   64
 #define QUICK_NS  CLOCK_NS_PER_S // a child that dies younger is not replaced at once
-#define RETRY_NS  (5 * CLOCK_NS_PER_S)
+#define RETRY_NS  CLOCK_NS_PER_S
 #define ADDRESS_MAX 96
 
 struct http {
