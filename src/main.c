@@ -11,7 +11,9 @@
 #include "ringbolt/log.h"
 #include "ringbolt/pki.h"
 #include "src/cli/cli.h"
+#include "src/control/http.h"
 #include "src/control/lookup.h"
+#include "src/control/responder_fetch.h"
 
 #define MEMORY_PER_WORKER (UINT64_C(1) << 20) // what config.h promises of limits.memory
 
@@ -132,6 +134,8 @@ int main(int argc, char **argv)
         fetch_child();
     if (argc == 2 && strcmp(argv[1], LOOKUP_COMMAND) == 0) // likewise
         lookup_child();
+    if (argc == 2 && strcmp(argv[1], HTTP_COMMAND) == 0) // likewise
+        http_child();
     status = cli_parse(argc, argv, &options);
     if (status != CLI_OK)
         return status;
@@ -147,8 +151,9 @@ int main(int argc, char **argv)
     case CLI_RELOAD:
     case CLI_DRAIN:
     case CLI_STOP:
-    case CLI_SERVER:
     case CLI_STATUS:
+    case CLI_CONNECTIONS:
+    case CLI_SERVER:
     case CLI_CERTIFICATES:
         status = cli_call(&options);
         break;

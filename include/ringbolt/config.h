@@ -338,6 +338,7 @@ struct config {
             socket; // absolute path, or NULL: none. Default /run/ringbolt/admin.sock when root starts a file's configuration
         bool is_default; // nobody asked for it: do without when it can't be had
         struct config_where where;
+        struct config_address http; // TCP; text NULL, the default: no metrics over HTTP
     } admin;
     struct config_listener *listeners;
     size_t listener_count; // 1 or more

@@ -12,20 +12,11 @@
 #include "ringbolt/record.h"
 #include "ringbolt/ring.h"
 #include "ringbolt/servers.h"
+#include "ringbolt/stats.h"
 #include "ringbolt/timer.h"
 #include "ringbolt/tls.h"
 
 struct proxy;
-
-// What is counted since the start.
-enum proxy_count {
-    PROXY_CONNECTIONS,
-    PROXY_HANDSHAKES_FAILED,
-    PROXY_CLIENTS_REFUSED,      // by a limit for one client
-    PROXY_CONNECTIONS_REJECTED, // by a route, or for want of one
-    PROXY_HEADERS_REFUSED,      // ended with `proxy_header`
-    PROXY_COUNTS,
-};
 
 struct proxy_setup {
     const struct config *config;
@@ -40,13 +31,9 @@ struct proxy_setup {
     struct buffer_pool *pool;
     struct admission *admission;
     struct servers *servers; // shared with the other workers
-    unsigned worker;         // which part of both is ours
-    // Told and asked by the proxy; `connections_elsewhere` gives what the other workers hold now, for limits.connections.
+    struct stats *stats;     // likewise
+    unsigned worker;         // which part of them is ours
     unsigned connections_most; // at once, that there are descriptors for, two each; 0: any number. Above it clients wait to be accepted
-    void *owner;
-    unsigned (*connections_elsewhere)(void *owner);
-    void (*connections_changed)(void *owner, unsigned live);
-    void (*count)(void *owner, enum proxy_count what); // once more
 };
 
 // NULL when there is no memory. Everything in *setup must outlive it. now_ns is the monotonic clock.

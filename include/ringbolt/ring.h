@@ -104,6 +104,13 @@ int ring_wait(struct ring *ring, uint64_t wait_ns);
 // Takes the next queued completion; false when there is none. The caller runs completion->op->handler.
 bool ring_next(struct ring *ring, struct ring_completion *ret);
 
+// What should not happen often, since the ring was made.
+struct ring_counts {
+    uint64_t overflows; // turns in which more completed than the kernel's queue holds: it keeps them, at a price
+    uint64_t refused;   // operations that found no room in the submission queue
+};
+struct ring_counts ring_counts(const struct ring *ring);
+
 // What this kernel's io_uring can do, for `ringbolt probe`.
 struct ring_probe {
     int error;           // 0, or why a ring can't be had

@@ -3,7 +3,6 @@
 // material and its own listening sockets, drops its privileges, serves, and exits.
 #pragma once
 
-#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -13,6 +12,7 @@
 #include "ringbolt/record.h"
 #include "ringbolt/sandbox.h"
 #include "ringbolt/servers.h"
+#include "ringbolt/stats.h"
 #include "ringbolt/tls.h"
 
 // What goes over the channel, a SOCK_SEQPACKET pair: one structure a message. End of file on it: the other side is gone; a worker
@@ -28,6 +28,7 @@ enum worker_message_type {
     WORKER_CHANGE, // apply the change of material of `value` bytes in the memory file whose descriptor comes along; answer
     WORKER_PING, // answer
     WORKER_LOG,  // standard error is the descriptor that comes along from now on
+    WORKER_LIST, // fill setup->listing: with the first connections (`value` 1), or those that follow (0); answer
     WORKER_DRAIN_RETIRED, // connections under retired certificates end within `value` milliseconds (0: now); answer
 };
 
@@ -38,13 +39,7 @@ struct worker_message {
     uint64_t value;
 };
 
-// One worker's counters, in memory shared with the master and the other workers. Written by that worker alone.
-struct worker_counters {
-    _Atomic uint64_t connections_live; // now; the master zeroes it when the worker has died
-    _Atomic uint64_t counts[PROXY_COUNTS];
-    char padding[16]; // a cache line each: nobody shares one
-};
-_Static_assert(sizeof(struct worker_counters) == 64, "a cache line");
+struct listing_page;
 
 struct worker_setup {
     unsigned index; // 0-based
@@ -59,9 +54,10 @@ struct worker_setup {
     const int
         *listeners; // config->listener_count listening sockets, this worker's own of each SO_REUSEPORT group
     int channel;
-    struct worker_counters *counters; // config->workers of them
-    struct servers *servers;          // shared likewise
-    struct admission *admission;      // shared by all workers
+    struct listing_page *listing; // this worker's, shared with the master
+    struct stats *stats;         // shared by all workers, as the following
+    struct servers *servers;
+    struct admission *admission;
     uid_t uid;                        // whom to become; (uid_t)-1: stay who we are
     gid_t gid;
 };

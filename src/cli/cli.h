@@ -25,8 +25,9 @@ enum cli_command {
     CLI_RELOAD, // and the following: to the running master, by its admin socket
     CLI_DRAIN,
     CLI_STOP,
-    CLI_SERVER,
     CLI_STATUS,
+    CLI_CONNECTIONS,
+    CLI_SERVER,
     CLI_CERTIFICATES,
     CLI_SCHEMA,
     CLI_COMPLETION,
@@ -51,6 +52,7 @@ struct cli_options {
     const char *socket; // of the running master; NULL: that of `file`
     bool force;
     const char *certificate; // drain; NULL: everything
+    unsigned limit; // connections; 0: not given
     bool has_timeout;
     uint64_t timeout_ms;
     const char *server;       // server; NULL: all are listed
@@ -90,6 +92,10 @@ void cli_print_certificates(const json_t *answer);
 void cli_print_sandbox(const json_t *answer);
 // The answer to `server`: the table, or a sentence.
 void cli_print_servers(const json_t *answer);
+// The answer to `connections`, as a table.
+void cli_print_connections(const json_t *answer);
+// The answer to `status`.
+void cli_print_status(const json_t *answer);
 // Text from elsewhere, with what could play tricks on a terminal as `?`.
 void cli_print_text(FILE *to, const char *text);
 

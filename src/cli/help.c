@@ -22,8 +22,9 @@ static const char general[] =
     "  ringbolt drain                            finish what is live, then end\n"
     "  ringbolt drain --certificate NAME         end connections under certificates that were replaced\n"
     "  ringbolt stop                             end at once\n"
+    "  ringbolt status [--json]                  how it is: listeners, servers, workers, counters, sandbox\n"
+    "  ringbolt connections [--json]             the connections that are live\n"
     "  ringbolt certificates [--json]            what is served, until when, from which file\n"
-    "  ringbolt status [--json]                  its processes, and what holds each of them\n"
     "  ringbolt server [--json]                  the servers behind it: state, health, connections\n"
     "  ringbolt server NAME drain|ready|down     no new connections to one of them, or again\n"
     "\n"
@@ -121,6 +122,24 @@ static const char stop[] = "Usage: ringbolt stop [-s PATH | -c FILE] [--json]\n"
                            "The running ringbolt cuts every connection and ends.\n"
                            "\n" WHERE;
 
+static const char status_text[] =
+    "Usage: ringbolt status [-s PATH | -c FILE] [--json]\n"
+    "\n"
+    "Prints how the running ringbolt is: its listeners, servers and workers with what was counted since the start, how "
+    "connections\n"
+    "ended, when the first certificate does, and what holds each of its processes (docs/security.md). --json has everything "
+    "that is\n"
+    "counted (docs/metrics.md).\n"
+    "\n" WHERE;
+
+static const char connections[] =
+    "Usage: ringbolt connections [-s PATH | -c FILE] [--limit N] [--json]\n"
+    "\n"
+    "Prints connections that are live in the running ringbolt: client, state, age, time without a byte, name asked "
+    "for, where\n"
+    "records towards the client are protected (transmit/receive), server, bytes.\n"
+    "\n" WHERE "      --limit N      at most so many, 1 to 10000 (default: 1000)\n";
+
 static const char server[] =
     "Usage:\n"
     "  ringbolt server [-s PATH | -c FILE] [--json]\n"
@@ -135,14 +154,6 @@ static const char server[] =
     "  ready              connections are welcome again\n"
     "\n"
     "NAME is UPSTREAM/ADDRESS as the list shows them, or the address alone where it is in one upstream.\n"
-    "\n" WHERE;
-
-static const char status_help[] =
-    "Usage: ringbolt status [-s PATH | -c FILE] [--json]\n"
-    "\n"
-    "Prints the processes of the running ringbolt and what holds each of them: account, system calls that it may make\n"
-    "(seccomp), files and ports that it may reach (landlock), operations on its ring (io_uring), whether it can gain\n"
-    "privileges, whether its memory can be dumped, capabilities. docs/security.md says what they are for.\n"
     "\n" WHERE;
 
 static const char certificates[] = "Usage: ringbolt certificates [-s PATH | -c FILE] [--json]\n"
@@ -175,8 +186,9 @@ void cli_print_help(const char *topic)
                  {"reload", reload},
                  {"drain", drain},
                  {"stop", stop},
+                 {"status", status_text},
+                 {"connections", connections},
                  {"server", server},
-                 {"status", status_help},
                  {"certificates", certificates},
                  {"schema", schema},
                  {"completion", completion}};

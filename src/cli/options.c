@@ -15,6 +15,7 @@
 #define DEFAULT_FILE   "/etc/ringbolt/ringbolt.yaml"
 #define DEFAULT_SOCKET "/run/ringbolt/admin.sock" // as a configuration that names none has it
 #define WORKERS_MAX    1024
+#define LIMIT_MAX      10000
 
 enum {
     OPTION_LISTEN = 256,
@@ -27,7 +28,8 @@ enum {
     OPTION_JSON,
     OPTION_FORCE,
     OPTION_CERTIFICATE,
-    OPTION_TIMEOUT
+    OPTION_TIMEOUT,
+    OPTION_LIMIT
 };
 
 static const struct option run_options[] = {
@@ -71,6 +73,15 @@ static const struct option drain_options[] = {
     {0},
 };
 
+static const struct option connections_options[] = {
+    {"socket", required_argument, NULL, 's'},
+    {"config", required_argument, NULL, 'c'},
+    {"limit", required_argument, NULL, OPTION_LIMIT},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
 static const struct option call_options[] = {
     {"socket", required_argument, NULL, 's'},
     {"config", required_argument, NULL, 'c'},
@@ -91,15 +102,16 @@ const struct cli_command_table cli_commands[] = {
     {"reload", CLI_RELOAD, ":s:c:h", reload_options},
     {"drain", CLI_DRAIN, ":s:c:h", drain_options},
     {"stop", CLI_STOP, ":s:c:h", call_options},
-    {"server", CLI_SERVER, ":s:c:h", call_options},
     {"status", CLI_STATUS, ":s:c:h", call_options},
+    {"connections", CLI_CONNECTIONS, ":s:c:h", connections_options},
+    {"server", CLI_SERVER, ":s:c:h", call_options},
     {"certificates", CLI_CERTIFICATES, ":s:c:h", call_options},
     {"schema", CLI_SCHEMA, ":h", help_options},
     {"completion", CLI_COMPLETION, ":h", help_options},
     {0},
 };
 
-static const char *const reserved[] = {"connections", "upgrade", "top"};
+static const char *const reserved[] = {"upgrade", "top"};
 
 static enum cli_status wrong(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -142,6 +154,19 @@ static enum cli_status parse_ktls(const char *text, struct cli_options *options)
         }
     }
     return wrong("run", "--ktls %s: auto, off or required is needed", text);
+}
+
+static enum cli_status parse_limit(const char *text, unsigned *ret)
+{
+    char *end;
+    unsigned long number;
+
+    errno = 0;
+    number = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < 1 || number > LIMIT_MAX)
+        return wrong("connections", "--limit %s: a number from 1 to %d is needed", text, LIMIT_MAX);
+    *ret = (unsigned)number;
+    return CLI_OK;
 }
 
 static enum cli_status parse_timeout(const char *text, struct cli_options *options)
@@ -196,6 +221,8 @@ static enum cli_status take(const char *command, int option, char **argv, struct
     case OPTION_CERTIFICATE:
         options->certificate = optarg;
         return CLI_OK;
+    case OPTION_LIMIT:
+        return parse_limit(optarg, &options->limit);
     case OPTION_TIMEOUT:
         return parse_timeout(optarg, options);
     case ':':

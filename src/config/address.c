@@ -298,3 +298,16 @@ int address_look_up(const char *host, struct config_address *ret, size_t max, si
     *ret_count = count;
     return 0;
 }
+
+bool address_is_loopback(const struct config_address *address)
+{
+    static const char *const texts[] = {"127.0.0.0/8", "::1"};
+    struct config_network network;
+    bool is_held = false;
+    const char *why;
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        is_held |= config_network_parse(texts[i], &network, &why) == 0 &&
+                   config_network_holds(&network, &address->socket);
+    return is_held;
+}

@@ -31,6 +31,7 @@ uint16_t address_port(const struct config_address *address);
 // "192.0.2.1:80", "[2001:db8::1]:80"; a zone as its number. Not for paths.
 #define ADDRESS_TEXT_SIZE 80
 void address_text(const struct config_address *address, char text[static ADDRESS_TEXT_SIZE]);
+bool address_is_loopback(const struct config_address *address);
 bool address_equal(const struct config_address *a, const struct config_address *b);
 
 // Finds a name's addresses, in the order they should be tried, at most `max` and each once; their ports and

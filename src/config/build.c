@@ -143,6 +143,30 @@ static void build_sandbox(const struct raw_config *raw, struct config *config)
         config->sandbox.io_uring = *raw->sandbox.io_uring;
 }
 
+static void build_http(struct builder *builder)
+{
+    const char *text = builder->input->raw->admin.http;
+    const struct node *node = node_get(node_get(builder->input->root, "admin"), "http");
+    struct config *config = builder->config;
+    struct address_parts parts;
+    const char *why = NULL;
+
+    if (text == NULL || strcmp(text, "off") == 0 || node_is_wrong(node))
+        return;
+    if (address_split(text, true, &parts, &why) == 0 && parts.path != NULL)
+        why = "metrics are served over TCP; write HOST:PORT, or off";
+    if (why != NULL || address_resolve(&parts, true, NULL, &config->admin.http, &why) < 0) {
+        report_add(builder->report, node_where(node), "`http` `%s`: %s", text, why);
+        return;
+    }
+    config->admin.http.text = memory_copy(text);
+    if (!address_is_loopback(&config->admin.http))
+        report_warn(builder->report, node_where(node),
+                    "`http` `%s`: whoever reaches that address reads names, addresses and counters, without a password "
+                    "and in plaintext; write 127.0.0.1:PORT unless its network is yours",
+                    text);
+}
+
 static void build_sections(struct builder *builder)
 {
     const struct raw_config *raw = builder->input->raw;
@@ -182,6 +206,7 @@ static void build_sections(struct builder *builder)
     build_limits(builder);
     build_tickets(builder);
     build_admin(builder);
+    build_http(builder);
     builder_time(builder, timeouts, "handshake", raw->timeouts.handshake, some_time,
                  &config->timeouts.handshake_ns);
     builder_time(builder, timeouts, "connect", raw->timeouts.connect, some_time,
@@ -207,6 +232,9 @@ static void check_listener_address(struct builder *builder, const struct config_
         report_add(builder->report, node_where(node_get(node, "address")),
                    "`%s` is the admin socket's path (`admin.socket`); each needs its own",
                    listener->address.text);
+    if (has_port && config->admin.http.text != NULL && address_equal(&config->admin.http, &listener->address))
+        report_add(builder->report, node_where(node_get(node, "address")),
+                   "`%s` is where metrics are served (`admin.http`); each needs its own", listener->address.text);
 
     for (size_t i = 0; &config->listeners[i] < listener && has_port; i++) {
         const struct node *other = node_get(node_item(listeners, i), "address");

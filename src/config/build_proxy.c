@@ -2,6 +2,7 @@
 // The PROXY protocol: whose headers a listener believes, and what an upstream's servers are told.
 #include <sys/socket.h>
 
+#include "src/config/address.h"
 #include "src/config/builder.h"
 #include "src/config/memory.h"
 
@@ -35,19 +36,6 @@ static void warn_idle(struct builder *builder, const struct node *node, const ch
         report_warn(builder->report, node_where(value), "`%s` does nothing %s", key, why);
 }
 
-static bool is_loopback(const struct config_address *address)
-{
-    static const char *const texts[] = {"127.0.0.0/8", "::1"};
-    struct config_network network;
-    bool is_held = false;
-    const char *why;
-
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        is_held |= config_network_parse(texts[i], &network, &why) == 0 &&
-                   config_network_holds(&network, &address->socket);
-    return is_held;
-}
-
 // A client that may send a header chooses the address that it seems to come from.
 static void check_trust(struct builder *builder, const struct node *node,
                         const struct config_listener *listener)
@@ -63,7 +51,7 @@ static void check_trust(struct builder *builder, const struct node *node,
             builder->report, node_where(node_get(node, "proxy_protocol_required")),
             "`proxy_protocol_required: false` needs `proxy_protocol_from`, the networks of the proxies; else "
             "any client could choose the address that it seems to come from");
-    } else if (listener->address.length > 0 && !is_loopback(&listener->address)) {
+    } else if (listener->address.length > 0 && !address_is_loopback(&listener->address)) {
         report_warn(
             builder->report, node_where(node_get(node, "proxy_protocol")),
             "whoever reaches this listener can choose the address that it seems to come from; name the "

@@ -351,6 +351,7 @@ void config_destroy(struct config *config)
     free_texts(config->tickets.keys, config->tickets.key_count);
     free(config->tickets.key_wheres);
     free(config->admin.socket);
+    free(config->admin.http.text);
     free(config->log.file);
     free(config->user);
     free(config->file);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tables of the configuration: every key and word that it may hold, and those that later versions will know.
+// The tables of the configuration: every key and word that it may hold.
 #include "src/config/schema_config.h"
 
 #define OPTIONAL CYAML_FLAG_OPTIONAL
@@ -337,6 +337,7 @@ static const cyaml_schema_field_t tickets_fields[] = {
 
 static const cyaml_schema_field_t admin_fields[] = {
     TEXT_FIELD("socket", OPTIONAL, struct raw_admin, socket),
+    TEXT_FIELD("http", OPTIONAL, struct raw_admin, http),
     CYAML_FIELD_END,
 };
 
@@ -365,11 +366,6 @@ static const cyaml_schema_value_t config_value = {
 static const cyaml_schema_field_t alone_fields[] = CONFIG_FIELDS(OPTIONAL);
 static const cyaml_schema_value_t alone_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw_config, alone_fields),
-};
-
-// What the interface keeps for features that this version does not have.
-static const struct schema_reserved reserved[] = {
-    {admin_fields, "http", NULL},
 };
 
 static const struct schema_kind kinds[] = {
@@ -422,8 +418,6 @@ static const struct schema_kind kinds[] = {
 const struct schema schema_config = {
     .root = &config_value,
     .name = "the configuration",
-    .reserved = reserved,
-    .reserved_count = CYAML_ARRAY_LEN(reserved),
     .kinds = kinds,
     .kind_count = CYAML_ARRAY_LEN(kinds),
 };
@@ -431,8 +425,6 @@ const struct schema schema_config = {
 const struct schema schema_config_alone = {
     .root = &alone_value,
     .name = "the configuration",
-    .reserved = reserved,
-    .reserved_count = CYAML_ARRAY_LEN(reserved),
     .kinds = kinds,
     .kind_count = CYAML_ARRAY_LEN(kinds),
 };

@@ -217,6 +217,7 @@ struct raw_tickets {
 
 struct raw_admin {
     char *socket;
+    char *http;
 };
 
 struct raw_config {

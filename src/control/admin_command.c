@@ -7,19 +7,20 @@
 
 #include "admin.h"
 #include "admin_certificates.h"
-#include "admin_sandbox.h"
+#include "admin_connections.h"
 #include "admin_servers.h"
 #include "admin_socket.h"
 #include "master.h"
 #include "ringbolt-version.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
+#include "status.h"
 
 #define MEMBERS_MAX    3
 #define RETIRED_MAX    4096        // certificates that one command can drain
 #define TIMEOUT_MS_MAX 31536000000 // 365 days, as in the configuration
 
-static const char *state_text(const struct master *master)
+const char *admin_state_text(const struct master *master)
 {
     static const char *const texts[] = {[MASTER_STARTING] = "starting",
                                         [MASTER_SERVING] = "serving",
@@ -35,7 +36,7 @@ static void ping(struct master *master, struct admin_client *client, const json_
 {
     (void)request;
     admin_answer(client, json_pack("{s:b, s:s, s:i, s:s}", "ok", 1, "version", RINGBOLT_VERSION, "pid",
-                                   (int)getpid(), "state", state_text(master)));
+                                   (int)getpid(), "state", admin_state_text(master)));
 }
 
 // {"ok": true, "connections": …}: what is live.
@@ -182,8 +183,7 @@ static void certificates(struct master *master, struct admin_client *client, con
 static void status(struct master *master, struct admin_client *client, const json_t *request)
 {
     (void)request;
-    admin_answer(client, json_pack("{s:b, s:s, s:i, s:s, s:o}", "ok", 1, "version", RINGBOLT_VERSION, "pid",
-                                   (int)getpid(), "state", state_text(master), "sandbox", admin_sandbox(master)));
+    admin_answer(client, status_document(master));
 }
 
 // ---- all of them ----
@@ -194,6 +194,7 @@ static const struct {
     void (*run)(struct master *master, struct admin_client *client, const json_t *request);
 } commands[] = {
     {"certificates", {NULL}, certificates},
+    {"connections", {"limit"}, admin_connections},
     {"drain", {"certificate", "timeout_ms"}, drain},
     {"ping", {NULL}, ping},
     {"reload", {"force"}, reload},
@@ -247,6 +248,6 @@ void admin_command(struct master *master, struct admin_client *client, const jso
         return;
     }
     admin_refuse(client,
-                 "there is no command `%.100s`; there are certificates, drain, ping, reload, server, status and stop",
+                 "there is no command `%.100s`; there are certificates, connections, drain, ping, reload, server, status and stop",
                  name);
 }

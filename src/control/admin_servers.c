@@ -57,6 +57,18 @@ static const char *order_text(const struct servers_state *state)
     return order < sizeof(orders) / sizeof(orders[0]) ? orders[order] : "unknown";
 }
 
+json_t *admin_servers_address(const struct master *master, size_t upstream, size_t server)
+{
+    const struct config *config = master->config;
+    char text[ADDRESS_TEXT_SIZE];
+    enum servers_presence presence;
+    const char *address = NULL;
+
+    if (upstream < config->upstream_count && server < config->upstreams[upstream].server_count)
+        address = text_of(master, upstream, server, text, &presence);
+    return address ? admin_text(address) : json_null();
+}
+
 // ---- the list ----
 
 // "2026-11-21T09:30:00Z", from a time of the monotonic clock; null for 0.
@@ -94,7 +106,8 @@ static json_t *server_json(const struct master *master, size_t upstream, size_t 
 }
 
 // Appends it if there is something to tell of it. -1: no memory.
-static int append_server(const struct master *master, size_t upstream, size_t server, json_t *list)
+static int append_server(const struct master *master, size_t upstream, size_t server, admin_servers_more *more,
+                         json_t *list)
 {
     const struct config_name *name = master->config->upstreams[upstream].servers[server].name;
     char text[ADDRESS_TEXT_SIZE];
@@ -107,6 +120,10 @@ static int append_server(const struct master *master, size_t upstream, size_t se
     json = server_json(master, upstream, server, address);
     if (name && (json_object_set_new(json, "name", admin_text(name->text)) < 0 ||
                  json_object_set_new(json, "gone", json_boolean(presence == SERVERS_GONE)) < 0)) {
+        json_decref(json);
+        return -1;
+    }
+    if (more && more(master, upstream, server, json) < 0) {
         json_decref(json);
         return -1;
     }
@@ -131,7 +148,7 @@ static json_t *names_json(const struct master *master, const struct config_upstr
     return list;
 }
 
-static json_t *upstream_json(const struct master *master, size_t upstream)
+json_t *admin_servers_upstream(const struct master *master, size_t upstream, admin_servers_more *more)
 {
     static const char *const balances[] = {[CONFIG_ROUND_ROBIN] = "round_robin",
                                            [CONFIG_LEAST_CONNECTIONS] = "least_connections",
@@ -140,7 +157,7 @@ static json_t *upstream_json(const struct master *master, size_t upstream)
     json_t *servers = json_array();
 
     for (size_t i = 0; i < config->server_count; i++) {
-        if (append_server(master, upstream, i, servers) < 0) {
+        if (append_server(master, upstream, i, more, servers) < 0) {
             json_decref(servers);
             return NULL;
         }
@@ -158,7 +175,7 @@ static json_t *list(const struct master *master)
     json_t *upstreams = json_array();
 
     for (size_t i = 0; i < master->config->upstream_count; i++) {
-        if (json_array_append_new(upstreams, upstream_json(master, i)) < 0) {
+        if (json_array_append_new(upstreams, admin_servers_upstream(master, i, NULL)) < 0) {
             json_decref(upstreams);
             return NULL;
         }

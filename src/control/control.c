@@ -93,7 +93,7 @@ static void reap(struct master *master)
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (!supervise_reap(master, pid, status) && !names_reap(master->names, pid, status) &&
-            master->reload.responders)
+            !http_reap(master->http, pid, status) && master->reload.responders)
             (void)responders_reap(master->reload.responders, pid, status);
     }
     if (master->state == MASTER_STARTING && master->status != 0)
@@ -210,6 +210,8 @@ static int start_and_serve(struct master *master)
     }
     if (master->status != 0)
         stop(master);
+    else
+        http_start(master->http);
     return serve(master);
 }
 
@@ -218,6 +220,7 @@ static void master_finish(struct master *master)
     service_close(master);
     admin_close(master->admin);
     names_finish(master->names);
+    http_close(master->http);
     checks_finish(master->checks);
     reload_finish(master);
     listening_close(&master->listening);
@@ -234,6 +237,7 @@ int control_run(struct control *control)
 {
     struct master master = {.control = control,
                             .config = control->config,
+                            .started_ns = clock_now_ns(),
                             .signals = -1,
                             .signals_watch = {.fd = -1},
                             .state = MASTER_STARTING};
@@ -253,8 +257,8 @@ int control_run(struct control *control)
     status = 1;
     // The sockets before the first secret is written down anywhere or a child is forked: another instance may serve here.
     if (open_signals(&master) < 0 || listening_open(&master.listening, master.config, &master.passed) < 0 ||
-        admin_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 ||
-        checks_start(&master) < 0 || names_start(&master) < 0)
+        admin_open(&master) < 0 || http_open(&master) < 0 || reload_load(&master) < 0 ||
+        reload_start(&master) < 0 || checks_start(&master) < 0 || names_start(&master) < 0)
         goto out;
     confine_master(&master);
     status = start_and_serve(&master);

@@ -360,6 +360,11 @@ const int *listening_of(const struct listening *listening, unsigned worker)
     return listening->fds + worker * listening->config->listener_count;
 }
 
+const char *listening_address(const struct listening *listening, size_t index)
+{
+    return listening->texts ? listening->texts[index] : NULL;
+}
+
 char *listening_text(const struct listening *listening)
 {
     char *text = NULL;

@@ -24,5 +24,7 @@ int listening_open(struct listening *listening, const struct config *config, str
 void listening_close(struct listening *listening);
 // The sockets of one worker.
 const int *listening_of(const struct listening *listening, unsigned worker);
+// The address of one, with its real port; NULL: it is closed.
+const char *listening_address(const struct listening *listening, size_t index);
 // Every address, separated by spaces; the caller frees it. NULL: no memory.
 char *listening_text(const struct listening *listening);

@@ -10,6 +10,7 @@
 #include "activation.h"
 #include "admin.h"
 #include "checks.h"
+#include "http.h"
 #include "listen.h"
 #include "loop.h"
 #include "messages.h"
@@ -52,7 +53,9 @@ struct master {
     struct sandbox sandbox; // what the workers are held by
     struct activation passed;
     struct listening listening;
-    struct worker_counters *counters; // shared with the workers
+    struct stats *stats;              // shared with the workers
+    struct listing_page *listing;     // likewise: a page for each, which it alone writes
+    uint64_t listing_run;             // counts the commands `connections`
     struct servers *servers;          // shared likewise
     struct admission *admission;      // likewise
     _Atomic uint64_t *used;           // full handshakes by slot, MATERIAL_SLOTS_MAX of them, shared likewise
@@ -63,12 +66,14 @@ struct master {
     int signals; // signalfd
     struct loop_watch signals_watch;
     struct loop_timer deadline; // DRAINING: of the drain; STOPPING: of the workers' patience
+    uint64_t started_ns;
     enum master_state state;
     int status; // what control_run() returns
     struct messages messages;
     struct reload reload;
     struct tickets tickets;
     struct admin *admin;   // NULL: none
+    struct http *http;     // likewise
     struct checks *checks; // NULL: none
     struct names *names;   // NULL: no server has a name
     struct service service;

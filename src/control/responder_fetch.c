@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -16,65 +15,14 @@
 
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
-#include "src/worker/privileges.h"
-#include "system.h"
+#include "spawn.h"
 
-#define PROGRAM "/proc/self/exe"
 #define GRACE_NS                                                                                             \
     (2 *                                                                                                     \
      CLOCK_NS_PER_S) // beyond the child's own timeout, if it has one: it has to start, and its reason is the better one
 #define CAPACITY     (sizeof(struct fetch_answer_header) + FETCH_ANSWER_SIZE_MAX)
-#define VARIABLE_MAX 16
 
 // ---- in the child, until it is another program ----
-
-// Passphrases may stand in the environment: only what a lookup or a proxy needs goes along.
-static char **environment_make(char *variables[VARIABLE_MAX + 1])
-{
-    static const char *const kept[] = {"http_proxy=",   "all_proxy=",     "ALL_PROXY=",    "no_proxy=",
-                                       "NO_PROXY=",     "RES_OPTIONS=",   "LOCALDOMAIN=",  "LD_LIBRARY_PATH=",
-                                       "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS="};
-    size_t count = 0;
-
-    for (char **variable = environ; *variable != NULL && count < VARIABLE_MAX; variable++) {
-        for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
-            if (strncmp(*variable, kept[i], strlen(kept[i])) == 0) {
-                variables[count++] = *variable;
-                break;
-            }
-        }
-    }
-    variables[count] = NULL;
-    return variables;
-}
-
-// As for a worker: who stops the master stops its children by way of it.
-static void reset_signals(void)
-{
-    static const int ignored[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE};
-    sigset_t none;
-
-    (void)signal(SIGCHLD, SIG_DFL);
-    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
-        (void)signal(ignored[i], SIG_IGN);
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-// The socket becomes standard input and output, and nothing else stays: standard error is the master's log, where no child may
-// forge a line.
-static int keep_only(int socket)
-{
-    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int keep[] = {-1};
-
-    if (nothing < 0)
-        return -errno;
-    if (dup2(socket, STDIN_FILENO) < 0 || dup2(socket, STDOUT_FILENO) < 0 || dup2(nothing, STDERR_FILENO) < 0)
-        return -errno;
-    system_keep_descriptors(keep, 1);
-    return 0;
-}
 
 static _Noreturn void complain(const char *what, int error)
 {
@@ -93,24 +41,10 @@ static _Noreturn void complain(const char *what, int error)
 static _Noreturn void become_child(int socket, const char *command, const struct account *account,
                                    pid_t parent)
 {
-    char name[] = "ringbolt";
-    char *arguments[] = {name, (char *)(uintptr_t)command, NULL};
-    char *variables[VARIABLE_MAX + 1];
-    const char *what = "its descriptors";
-    int error;
+    const char *what;
+    int error = spawn_become(command, account, parent, socket, socket, &what);
 
-    reset_signals();
-    error = keep_only(socket);
-    if (error == 0 && chdir("/") < 0)
-        error = -errno;
-    if (error == 0)
-        error = privileges_drop(account->uid, account->gid, false, &what); // also: ends with the parent
-    if (error < 0)
-        complain(what, error);
-    if (getppid() != parent)
-        _exit(1);
-    execve(PROGRAM, arguments, environment_make(variables));
-    complain(PROGRAM, -errno);
+    complain(what, error);
 }
 
 // ---- hearing ----

@@ -16,6 +16,7 @@
 
 #include "master.h"
 #include "ringbolt/clock.h"
+#include "ringbolt/listing.h"
 #include "ringbolt/log.h"
 #include "system.h"
 
@@ -80,7 +81,8 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .sandbox = &master->sandbox,
         .listeners = listening_of(&master->listening, index),
         .channel = channel,
-        .counters = master->counters,
+        .stats = master->stats,
+        .listing = &master->listing[index],
         .servers = master->servers,
         .admission = master->admission,
         .uid = master->account.uid,
@@ -225,6 +227,7 @@ int supervise_start(struct master *master, unsigned index)
     process->is_killed = false;
     process->forbidden = -1;
     process->started_ns = clock_now_ns();
+    process->starts++;
     messages_begin(process);
     supervise_expect(process);
     return 0;
@@ -347,7 +350,7 @@ static void say_and_plan(struct process *process, pid_t pid, int status, uint64_
 static void bury(struct process *process, int status)
 {
     struct master *master = process->master;
-    uint64_t lost = atomic_exchange(&master->counters[process->index].connections_live, 0);
+    uint64_t lost = stats_forget(master->stats, process->index);
     pid_t pid = process->pid;
 
     servers_forget(master->servers, process->index);
@@ -397,9 +400,5 @@ bool supervise_all_ready(const struct master *master)
 
 uint64_t supervise_connections(const struct master *master)
 {
-    uint64_t total = 0;
-
-    for (unsigned i = 0; i < master->config->workers; i++)
-        total += atomic_load(&master->counters[i].connections_live);
-    return total;
+    return stats_connections(master->stats);
 }

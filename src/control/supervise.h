@@ -26,6 +26,7 @@ struct process {
     bool is_killed; // by us
     int forbidden;  // the system call that its sandbox ended it for; -1: none
     uint64_t started_ns;
+    unsigned starts;
     unsigned quick_deaths; // in a row
 };
 

@@ -37,6 +37,7 @@ struct ring {
     unsigned handed_out; // completions since the last ring_wait()
     unsigned at_once;    // operations started since then that complete while they are submitted, mostly
 
+    struct ring_counts counts;
     struct list refused;   // operations that the kernel could not take: complete with op->refused
     struct list cancelled; // operations whose cancellation found no room in the submission queue
 };
@@ -293,6 +294,7 @@ static struct io_uring_sqe *begin(struct ring *ring, struct ring_op *op)
     sqe = try_entry(ring);
     if (!sqe) {
         op->refused = -EAGAIN;
+        ring->counts.refused++;
         list_push_back(&ring->refused, &op->node);
     }
     return sqe;
@@ -473,6 +475,7 @@ static int enter(struct ring *ring, unsigned count, uint64_t wait_ns)
         result = io_uring_submit_and_wait(&ring->uring, count);
     else
         result = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, count, &timeout, NULL);
+    ring->counts.overflows += (IO_URING_READ_ONCE(*ring->uring.sq.kflags) & IORING_SQ_CQ_OVERFLOW) != 0;
     harvest(ring);
     switch (result) {
     case -EINTR:
@@ -505,6 +508,11 @@ int ring_wait(struct ring *ring, uint64_t wait_ns)
             return error;
     }
     return enter(ring, 1, wait_ns);
+}
+
+struct ring_counts ring_counts(const struct ring *ring)
+{
+    return ring->counts;
 }
 
 // ---- probe ----

@@ -139,9 +139,8 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     proxy->connection_count++;
     connection->is_resting = true;
     wake(connection);
+    connection_count_accepted(connection);
     trace_accept(connection->id, fd, connection->peer);
-    proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
-    proxy->setup.count(proxy->setup.owner, PROXY_CONNECTIONS);
     admission_enter(proxy->setup.admission, proxy->setup.worker, listener_index(proxy, listener->config),
                     proxy->now_ns);
     if (connection->listener->proxy.mode != CONFIG_PROXY_IN_OFF) {
@@ -338,6 +337,8 @@ static void on_control_sent(struct ring_op *op, const struct ring_completion *co
         else if (endpoint_update_transmit(endpoint) < 0)
             connection_end(connection, END_REKEY_UNSUPPORTED, ALERT_NONE,
                            "the transmit key could not be changed");
+        else
+            connection_count_key_updates(connection, endpoint, RECORD_TRANSMIT, 1);
         connection_transmit(connection, endpoint);
     }
     connection_reap(connection);

@@ -140,23 +140,15 @@ struct connection {
 
 // ---- what the rooms of the proxy share (proxy.c) ----
 
-// Limits at which clients wait in the kernel's queue.
-enum listener_limit {
-    LISTENER_CONNECTIONS_ALL,
-    LISTENER_CONNECTIONS,
-    LISTENER_RATE,
-    LISTENER_DESCRIPTORS,
-    LISTENER_LIMIT_COUNT
-};
-
 struct listener {
     struct proxy *proxy;
     const struct config_listener *config;
     struct tls_context *context;
+    struct stats_listener *stats;
     int fd;
     struct ring_op accept_op;
     bool is_paused; // waits for proxy->resume_timer: at a limit, or out of descriptors or memory
-    uint64_t quiet_until_ns[LISTENER_LIMIT_COUNT]; // by limit: until then nothing is said about it
+    uint64_t quiet_until_ns[STATS_WAITS]; // by limit: until then nothing is said about it
     int acme; // the folder of `redirect.acme`; -1: none
     uint64_t acme_quiet_until_ns; // until then nothing is said about it
 };
@@ -172,6 +164,7 @@ struct log_limit {
 
 struct proxy {
     struct proxy_setup setup;
+    struct stats_worker *stats;
     struct ring *ring;
     struct buffer_pool *pool;
     struct timer_wheel wheel;
@@ -184,6 +177,7 @@ struct proxy {
     struct timer queue_timer; // set while somebody waits
     bool is_queue_due;        // a place became free
     struct list connections;
+    struct list *listed; // where the listing goes on (listing.c); NULL: none was begun
     unsigned connection_count;
     unsigned awake_count;     // connections that do not rest
     unsigned awake_peak;      // since memory was last given back
@@ -217,6 +211,9 @@ void listener_look(struct listener *listener); // takes who waits although nobod
 // A client is over a limit of its own: is counted, and said, unless that was just done for another.
 void listener_client_refused(const struct listener *listener, const char *client, enum admission_refusal refusal);
 void listener_say_refused(struct proxy *proxy); // proxy->refused_timer has expired
+
+// There is no buffer for it: it tries again when there may be one.
+void proxy_starve(struct proxy *proxy, struct flow *flow);
 
 // Sets the connection's end if its certificate is retired (proxy_drain_retired()).
 void proxy_check_retired(struct connection *connection);
@@ -352,10 +349,20 @@ void connection_drain(struct connection *connection);
 // Frees the connection if it is DYING and nothing is in flight; every handler ends with this. True when it is gone.
 bool connection_reap(struct connection *connection);
 
-// ---- connection_log.c ----
+// ---- words.c ----
 const char *connection_end_text(enum connection_end end);
+
+// ---- connection_log.c ----
 void connection_log(const struct connection *connection);
 
+// ---- connection_count.c: what the counters are told (ringbolt/stats.h) ----
+void connection_count_accepted(const struct connection *connection);
+void connection_count_handshake(const struct connection *connection); // it is done
+void connection_count_connected(const struct connection *connection); // a server has taken it
+void connection_count_bytes(const struct connection *connection, bool is_up, uint64_t bytes);
+void connection_count_key_updates(const struct connection *connection, const struct endpoint *endpoint,
+                                  enum record_direction direction, unsigned updates);
+void connection_count_ended(const struct connection *connection); // with the log line
 // ---- log_limit.c ----
 // Whether a connection that has ended gets its line; if not, it is counted.
 bool log_limit_allows(const struct connection *connection);

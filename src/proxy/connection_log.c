@@ -8,44 +8,6 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 
-const char *connection_end_text(enum connection_end end)
-{
-    static const char *const texts[END_COUNT] = {
-        [END_NONE] = "none",
-        [END_DONE] = "done",
-        [END_CLIENT_TRUNCATED] = "client_truncated",
-        [END_CLIENT_RESET] = "client_reset",
-        [END_CLIENT_ALERT] = "client_alert",
-        [END_SERVER_TRUNCATED] = "server_truncated",
-        [END_SERVER_RESET] = "server_reset",
-        [END_SERVER_ALERT] = "server_alert",
-        [END_SERVER_PROTOCOL_ERROR] = "server_protocol_error",
-        [END_SERVER_UNTRUSTED] = "server_untrusted",
-        [END_SERVER_HANDSHAKE] = "server_handshake_failed",
-        [END_SERVER_UNREACHABLE] = "server_unreachable",
-        [END_SERVERS_FULL] = "servers_full",
-        [END_QUEUE_TIMEOUT] = "queue_timeout",
-        [END_CLIENT_LEFT] = "client_left",
-        [END_PROXY_HEADER] = "proxy_header",
-        [END_CLIENT_LIMIT] = "client_limit",
-        [END_HANDSHAKE_FAILED] = "handshake_failed",
-        [END_HANDSHAKE_TIMEOUT] = "handshake_timeout",
-        [END_REJECTED] = "rejected",
-        [END_BAD_REQUEST] = "bad_request",
-        [END_IDLE_TIMEOUT] = "idle_timeout",
-        [END_HALF_CLOSED_TIMEOUT] = "half_closed_timeout",
-        [END_PROTOCOL_ERROR] = "protocol_error",
-        [END_REKEY_UNSUPPORTED] = "rekey_unsupported",
-        [END_KEY_LIMIT] = "key_limit",
-        [END_MEMORY] = "memory",
-        [END_RETIRED] = "retired",
-        [END_SHUTDOWN] = "shutdown",
-        [END_INTERNAL] = "internal",
-    };
-
-    return texts[end];
-}
-
 static const char *mode_text(uint8_t mode)
 {
     return mode == ENDPOINT_KERNEL ? "kernel" : mode == ENDPOINT_USER ? "user" : NULL;

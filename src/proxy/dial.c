@@ -373,6 +373,7 @@ void dial_stands(struct connection *connection)
     connection->may_race = false;
     connection->connected = connection->dialling;
     connection->connected_ns = connection->proxy->now_ns;
+    connection_count_connected(connection);
     if (!shake_is_wanted(connection)) { // else another server may have to be tried
         free(connection->tried);
         connection->tried = NULL;

@@ -304,6 +304,7 @@ bool connection_reap(struct connection *connection)
     // Whoever reads that line may count on what it says: its place is free.
     admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(proxy, connection->listener));
     admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
+    connection_count_ended(connection);
     connection_log(connection);
     trace_end(connection->id, connection_end_text((enum connection_end)connection->end), connection->up.bytes,
               connection->down.bytes, connection->proxy->now_ns - connection->accepted_ns);
@@ -330,10 +331,11 @@ bool connection_reap(struct connection *connection)
     free(connection->detail_owned);
     free(connection->tried);
     connection_header_destroy(connection->header);
+    if (proxy->listed == &connection->node)
+        proxy->listed = connection->node.next;
     list_remove(&connection->node);
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;
-    proxy->setup.connections_changed(proxy->setup.owner, proxy->connection_count);
     connection_slab_give(connection);
     return true;
 }

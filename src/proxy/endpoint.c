@@ -23,21 +23,6 @@
 #define HANDSHAKE_HEADER_SIZE        4
 #define TICKET_MAX                   (UINT32_C(4) + 4 + 1 + 255 + 2 + 65535 + 2 + 65534) // RFC 8446 §4.6.1
 
-const char *endpoint_why_text(enum endpoint_why why)
-{
-    static const char *const texts[] = {
-        [ENDPOINT_WHY_NONE] = NULL,
-        [ENDPOINT_WHY_OFF] = "off",
-        [ENDPOINT_WHY_UNSUPPORTED] = "unsupported",
-        [ENDPOINT_WHY_NOT_TCP] = "not_tcp",
-        [ENDPOINT_WHY_SMALL_RECORDS] = "small_records",
-        [ENDPOINT_WHY_NOT_YET] = "not_yet",
-        [ENDPOINT_WHY_FAILED] = "failed",
-    };
-
-    return texts[why];
-}
-
 void endpoint_init(struct endpoint *endpoint, int fd, bool is_client)
 {
     memset(endpoint, 0, sizeof(*endpoint));
@@ -131,6 +116,7 @@ static struct endpoint_event on_key_update(struct endpoint *endpoint, uint8_t re
 
     if (request > 1)
         return broken(ALERT_ILLEGAL_PARAMETER, "KeyUpdate with an unknown request");
+    endpoint->key_updates_new++;
     if (++endpoint->key_updates > KEY_UPDATES_MAX)
         return broken(ALERT_UNEXPECTED_MESSAGE, "too many KeyUpdates in a row");
     if (!endpoint->can_rekey && (endpoint->receive_mode == ENDPOINT_KERNEL ||

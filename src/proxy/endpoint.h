@@ -27,9 +27,10 @@ enum endpoint_why {
     ENDPOINT_WHY_SMALL_RECORDS, // the peer takes only small records (RFC 6066 §4), the kernel makes full ones
     ENDPOINT_WHY_NOT_YET,       // fewer bytes than offload_after, or the boundary was not reached
     ENDPOINT_WHY_FAILED,        // the kernel refused; the reason is in the log at level debug
+    ENDPOINT_WHY_COUNT,
 };
 
-const char *endpoint_why_text(enum endpoint_why why);
+const char *endpoint_why_text(enum endpoint_why why); // words.c
 
 // What has to be told besides data. All of it fits one record.
 #define ENDPOINT_CONTROL_MAX 8
@@ -51,6 +52,7 @@ struct endpoint {
     uint8_t receive_why;
     uint8_t transmit_why;
     uint8_t key_updates;  // from the peer, in a row, without data between
+    uint8_t key_updates_new; // likewise, and not counted yet by whom the endpoint belongs to
     uint8_t empties;      // records that bring nothing in a row
     uint8_t message_size; // of a server's handshake message: bytes of its header that came,
     uint8_t message[4];   // these,

@@ -120,6 +120,11 @@ static void deliver(struct flow *flow)
 
 static void take_event(struct flow *flow, const struct endpoint_event *event)
 {
+    struct endpoint *source = flow->source;
+
+    if (source->key_updates_new > 0)
+        connection_count_key_updates(flow->connection, source, RECORD_RECEIVE, source->key_updates_new);
+    source->key_updates_new = 0;
     if (event->kind == ENDPOINT_CLOSED)
         flow->is_closing = true;
     else if (event->kind != ENDPOINT_GOES_ON)
@@ -196,7 +201,7 @@ static void starve(struct flow *flow)
 {
     flow->state = FLOW_STARVED;
     list_remove(&flow->node);
-    list_push_back(&proxy_of(flow)->starved, &flow->node);
+    proxy_starve(proxy_of(flow), flow);
 }
 
 static void on_record(struct ring_op *op, const struct ring_completion *completion);
@@ -596,6 +601,7 @@ static void sent(struct flow *flow)
         trace_first_byte(flow->connection->id,
                          flow->connection->proxy->now_ns - flow->connection->accepted_ns, flow->sending);
     flow->bytes += flow->sending;
+    connection_count_bytes(flow->connection, flow == &flow->connection->up, flow->sending);
     // A busy flow keeps the buffer that it would take again.
     if (flow->kept == 0 && (flow->appetite == BUFFER_SMALL || flow->buffer->class != affordable(flow)))
         give_buffer(flow);

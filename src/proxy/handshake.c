@@ -73,13 +73,8 @@ static char *copy_name(const char *name)
 
 static void failed(struct connection *connection)
 {
-    const struct proxy_setup *setup = &connection->proxy->setup;
     bool is_rejected = engine_is_rejected(connection->engine);
 
-    if (is_rejected)
-        setup->count(setup->owner, PROXY_CONNECTIONS_REJECTED);
-    else
-        setup->count(setup->owner, PROXY_HANDSHAKES_FAILED);
     connection->route = engine_route(connection->engine);
     connection->alert = (uint8_t)engine_alert(connection->engine);
     connection->detail_owned = copy_name(engine_failure(connection->engine));
@@ -119,6 +114,7 @@ static void succeeded(struct connection *connection, struct buffer *buffer)
     connection->names.client_subject = copy_name(outcome.client_subject);
     connection->names.client_fingerprint = copy_name(outcome.client_fingerprint);
     note_over(connection);
+    connection_count_handshake(connection);
     if (buffer && buffer->piece_count > 0) {
         connection->leftover = buffer;
     } else {
@@ -245,11 +241,10 @@ static void on_received(struct ring_op *op, const struct ring_completion *comple
         take_turns(connection, completion->buffer);
     } else if (completion->result == -ENOBUFS) {
         connection->up.state = FLOW_STARVED;
-        list_push_back(&proxy->starved, &connection->up.node);
+        proxy_starve(proxy, &connection->up);
     } else if (ring_is_passing(completion->result)) {
         receive(connection);
     } else {
-        proxy->setup.count(proxy->setup.owner, PROXY_HANDSHAKES_FAILED);
         connection_end(connection, END_HANDSHAKE_FAILED, ALERT_NONE,
                        completion->result == 0 ? "client closed during the handshake"
                                                : "client reset during the handshake");
@@ -291,8 +286,6 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
     }
     if (result < 0) {
         connection->down.state = FLOW_FAILED; // nothing reaches the client any more
-        if (connection->state == CONNECTION_HELLO)
-            connection->proxy->setup.count(connection->proxy->setup.owner, PROXY_HANDSHAKES_FAILED);
         connection_end(connection,
                        connection->state == CONNECTION_HELLO ? END_HANDSHAKE_FAILED : END_CLIENT_RESET,
                        ALERT_NONE, "client reset during the handshake");

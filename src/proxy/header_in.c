@@ -18,7 +18,6 @@ static struct connection *connection_of(struct ring_op *op)
 
 static void refuse(struct connection *connection, const char *why)
 {
-    connection->proxy->setup.count(connection->proxy->setup.owner, PROXY_HEADERS_REFUSED);
     connection_end(connection, END_PROXY_HEADER, ALERT_NONE, why);
 }
 
@@ -198,7 +197,7 @@ static void on_first(struct ring_op *op, const struct ring_completion *completio
         look(connection, completion->buffer);
     } else if (completion->result == -ENOBUFS) {
         connection->up.state = FLOW_STARVED;
-        list_push_back(&proxy->starved, &connection->up.node);
+        proxy_starve(proxy, &connection->up);
     } else if (ring_is_passing(completion->result)) {
         receive(connection);
     } else {

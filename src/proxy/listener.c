@@ -23,12 +23,13 @@ size_t listener_index(const struct proxy *proxy, const struct config_listener *l
 // ---- limits at which clients wait in the kernel's queue ----
 
 // Says it once an episode; one is over when the limit was not met for a while.
-static bool meets(struct listener *listener, enum listener_limit limit, const char *what, unsigned most)
+static bool meets(struct listener *listener, enum stats_limit limit, const char *what, unsigned most)
 {
     uint64_t now_ns = listener->proxy->now_ns;
 
     if (now_ns >= listener->quiet_until_ns[limit])
         log_warning(what, log_text("listener", listener->config->name), log_integer("limit", most));
+    stats_add(&listener->stats->limits[limit], 1);
     listener->quiet_until_ns[limit] = now_ns + EPISODE_NS;
     return true;
 }
@@ -39,21 +40,20 @@ static bool is_full(struct listener *listener)
     const struct config *config = proxy->setup.config;
     size_t index = listener_index(proxy, listener->config);
 
-    if (proxy->connection_count + proxy->setup.connections_elsewhere(proxy->setup.owner) >=
-        config->limits.connections)
-        return meets(listener, LISTENER_CONNECTIONS_ALL, "limits.connections is reached, new clients wait",
+    if (stats_connections(proxy->setup.stats) >= config->limits.connections)
+        return meets(listener, STATS_LIMIT_CONNECTIONS, "limits.connections is reached, new clients wait",
                      config->limits.connections);
     // A client that was accepted shall find a descriptor for its server, however many there are who say nothing.
     if (proxy->setup.connections_most > 0 && proxy->connection_count >= proxy->setup.connections_most)
-        return meets(listener, LISTENER_DESCRIPTORS, "no descriptors for more connections, new clients wait",
+        return meets(listener, STATS_LIMIT_DESCRIPTORS, "no descriptors for more connections, new clients wait",
                      proxy->setup.connections_most);
     switch (admission_full(proxy->setup.admission, index, proxy->now_ns)) {
     case ADMISSION_FULL_LISTENER:
-        return meets(listener, LISTENER_CONNECTIONS,
+        return meets(listener, STATS_LIMIT_LISTENER_CONNECTIONS,
                      "the listener's limits.connections is reached, new clients wait",
                      listener->config->connections);
     case ADMISSION_FULL_RATE:
-        return meets(listener, LISTENER_RATE, "limits.handshakes_per_second is reached, new clients wait",
+        return meets(listener, STATS_LIMIT_RATE, "limits.handshakes_per_second is reached, new clients wait",
                      config->limits.handshakes_per_second);
     default:
         return false;
@@ -97,7 +97,9 @@ void listener_client_refused(const struct listener *listener, const char *client
 {
     struct proxy *proxy = listener->proxy;
 
-    proxy->setup.count(proxy->setup.owner, PROXY_CLIENTS_REFUSED);
+    stats_add(&listener->stats->limits[refusal == ADMISSION_CLIENT_RATE ? STATS_LIMIT_CLIENT_RATE
+                                                                        : STATS_LIMIT_CLIENT_CONNECTIONS],
+              1);
     if (timer_is_set(&proxy->refused_timer)) {
         proxy->refused_count++;
         return;
@@ -187,6 +189,7 @@ static void on_accepted(struct ring_op *op, const struct ring_completion *comple
     case -ENOMEM:
         log_warning("cannot accept for the moment", log_text("listener", listener->config->name),
                     log_errno(result), log_integer("connections", listener->proxy->connection_count));
+        stats_add(&listener->stats->limits[STATS_LIMIT_SYSTEM], 1);
         listener_pause(listener);
         break;
     case -ECANCELED:

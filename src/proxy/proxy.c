@@ -31,6 +31,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     proxy->setup = *setup;
     if (getrandom(&proxy->unique, sizeof(proxy->unique), 0) != sizeof(proxy->unique))
         proxy->unique = now_ns; // never, on kernels that we run on
+    proxy->stats = stats_worker(setup->stats, setup->worker);
     proxy->ring = setup->ring;
     proxy->pool = setup->pool;
     proxy->now_ns = proxy->trimmed_ns = now_ns;
@@ -62,6 +63,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
         *listener = (struct listener){.proxy = proxy,
                                       .config = &config->listeners[i],
                                       .context = setup->contexts[i],
+                                      .stats = stats_listener(setup->stats, setup->worker, i),
                                       .fd = setup->listeners[i],
                                       .acme = setup->acme ? setup->acme[i] : -1};
         ring_op_init(&listener->accept_op, NULL);
@@ -276,6 +278,12 @@ static void shed_stalled(struct proxy *proxy)
     if (connection->state != CONNECTION_DYING)
         connection_enter(connection, CONNECTION_DYING); // at once: the buffer is what is wanted
     connection_reap(connection);
+}
+
+void proxy_starve(struct proxy *proxy, struct flow *flow)
+{
+    stats_add(&proxy->stats->starved, 1);
+    list_push_back(&proxy->starved, &flow->node);
 }
 
 // Those that got no buffer try again, the longest-waiting first, as many as there are buffers.

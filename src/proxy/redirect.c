@@ -198,6 +198,7 @@ static void take(struct connection *connection, struct buffer *buffer)
     int error = keep(connection, &buffer->pieces[0]);
 
     connection->up.bytes += buffer->pieces[0].iov_len;
+    connection_count_bytes(connection, true, buffer->pieces[0].iov_len);
     buffer_give(connection->proxy->pool, buffer);
     if (error < 0)
         connection_end(connection, END_MEMORY, ALERT_NONE, "no memory for a request");
@@ -261,7 +262,7 @@ static void on_received(struct ring_op *op, const struct ring_completion *comple
         take(connection, completion->buffer);
     } else if (completion->result == -ENOBUFS) {
         connection->up.state = FLOW_STARVED;
-        list_push_back(&proxy->starved, &connection->up.node);
+        proxy_starve(proxy, &connection->up);
     } else if (ring_is_passing(completion->result)) {
         receive(connection);
     } else {
@@ -279,6 +280,7 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
     if (result > 0) {
         redirect->answer_sent += (size_t)result;
         connection->down.bytes += (uint64_t)result;
+        connection_count_bytes(connection, false, (uint64_t)result);
     }
     if (connection->state != CONNECTION_ANSWER)
         connection_drain(connection);

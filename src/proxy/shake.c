@@ -238,7 +238,7 @@ static void on_received(struct ring_op *op, const struct ring_completion *comple
         take_turns(connection, completion->buffer);
     } else if (completion->result == -ENOBUFS) {
         connection->down.state = FLOW_STARVED;
-        list_push_back(&proxy->starved, &connection->down.node);
+        proxy_starve(proxy, &connection->down);
     } else if (ring_is_passing(completion->result)) {
         receive(connection);
     } else {

@@ -13,6 +13,7 @@
 #include "channel.h"
 #include "privileges.h"
 #include "ringbolt/clock.h"
+#include "ringbolt/listing.h"
 #include "ringbolt/log.h"
 #include "ringbolt/proxy.h"
 #include "ringbolt/secret.h"
@@ -27,6 +28,7 @@ struct worker {
     const struct worker_setup *setup;
     struct buffer_pool *pool;
     struct ring *ring;
+    struct ring_counts counted; // what of its counts is in the counters already
     struct tls_context **contexts;
     struct tls_context **client_contexts; // by upstream; NULL: it has no `tls`
     struct proxy *proxy;
@@ -35,38 +37,6 @@ struct worker {
     bool are_listeners_closed;
     bool is_failed; // what the master said could not be done
 };
-
-// ---- what the proxy tells and asks ----
-
-static unsigned connections_elsewhere(void *owner)
-{
-    const struct worker *worker = owner;
-    const struct worker_setup *setup = worker->setup;
-    uint64_t total = 0;
-
-    for (unsigned i = 0; i < setup->config->workers; i++) {
-        if (i != setup->index)
-            total += atomic_load_explicit(&setup->counters[i].connections_live, memory_order_relaxed);
-    }
-    return (unsigned)total;
-}
-
-static struct worker_counters *counters_of(void *owner)
-{
-    const struct worker *worker = owner;
-
-    return &worker->setup->counters[worker->setup->index];
-}
-
-static void connections_changed(void *owner, unsigned live)
-{
-    atomic_store_explicit(&counters_of(owner)->connections_live, live, memory_order_relaxed);
-}
-
-static void count(void *owner, enum proxy_count what)
-{
-    atomic_fetch_add_explicit(&counters_of(owner)->counts[what], 1, memory_order_relaxed);
-}
 
 // ---- what the master says ----
 
@@ -124,6 +94,9 @@ static bool on_message(void *owner, const struct worker_message *message, int fd
         break; // the channel answers
     case WORKER_LOG:
         error = dup3(fd, STDERR_FILENO, 0) < 0 ? -errno : 0;
+        break;
+    case WORKER_LIST:
+        proxy_list(worker->proxy, message->value == 1, worker->setup->listing);
         break;
     case WORKER_DRAIN_RETIRED:
         drain_retired(worker, message->value);
@@ -276,12 +249,9 @@ static int worker_init(struct worker *worker)
         .pool = worker->pool,
         .admission = setup->admission,
         .servers = setup->servers,
+        .stats = setup->stats,
         .worker = setup->index,
         .connections_most = connections_most(worker),
-        .owner = worker,
-        .connections_elsewhere = connections_elsewhere,
-        .connections_changed = connections_changed,
-        .count = count,
     };
     worker->proxy = proxy_create(&proxy_setup, clock_now_ns());
     if (!worker->proxy)
@@ -301,6 +271,17 @@ static int worker_init(struct worker *worker)
     return error;
 }
 
+static void count(struct worker *worker)
+{
+    struct stats_worker *own = stats_worker(worker->setup->stats, worker->setup->index);
+    struct ring_counts now = ring_counts(worker->ring);
+
+    stats_set(&own->buffers, buffer_pool_used(worker->pool));
+    stats_add(&own->overflows, now.overflows - worker->counted.overflows);
+    stats_add(&own->refused, now.refused - worker->counted.refused);
+    worker->counted = now;
+}
+
 static int worker_loop(struct worker *worker)
 {
     while (!proxy_idle(worker->proxy) && !worker->channel.is_over) {
@@ -315,6 +296,7 @@ static int worker_loop(struct worker *worker)
         while (ring_next(worker->ring, &completion))
             completion.op->handler(completion.op, &completion);
         proxy_tick(worker->proxy, clock_now_ns());
+        count(worker);
     }
     return worker->channel.is_over ? 1 : 0;
 }

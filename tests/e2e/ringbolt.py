@@ -121,7 +121,7 @@ class Ringbolt:
         self.config_path = os.path.join(directory, f"ringbolt-{id(self):x}.yaml")
         self.admin_path = os.path.join(directory, f"admin-{id(self):x}.sock")
         if config is not None:
-            write_config(self.config_path, {"admin": {"socket": self.admin_path}, **config})
+            write_config(self.config_path, {**config, "admin": {"socket": self.admin_path, **config.get("admin", {})}})
             arguments = ["run", "-c", self.config_path]
 
         self.process = subprocess.Popen([*prefix, BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

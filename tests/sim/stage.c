@@ -6,20 +6,6 @@
 #include "src/tls/change.h"
 #include "world.h"
 
-static unsigned elsewhere(void *owner)
-{
-    return 0;
-}
-
-static void changed(void *owner, unsigned live)
-{
-}
-
-static void count(void *owner, enum proxy_count what)
-{
-    ((struct stage *)owner)->counts[what]++;
-}
-
 void stage_open_towards(struct stage *stage, const struct config *config, size_t pool_size,
                         struct tls_context **contexts, struct tls_context **client_contexts,
                         const struct material *material)
@@ -33,7 +19,7 @@ void stage_open_towards(struct stage *stage, const struct config *config, size_t
     options.pool = stage->pool;
     stage->admission = admission_create(config);
     if (!stage->pool || !stage->admission || ring_create(&options, &stage->ring, &why) < 0 ||
-        servers_create(config, &stage->servers) < 0)
+        servers_create(config, &stage->servers) < 0 || stats_create(config, &stage->stats) < 0)
         abort();
     setup = (struct proxy_setup){
         .config = config,
@@ -46,10 +32,7 @@ void stage_open_towards(struct stage *stage, const struct config *config, size_t
         .pool = stage->pool,
         .admission = stage->admission,
         .servers = stage->servers,
-        .owner = stage,
-        .connections_elsewhere = elsewhere,
-        .connections_changed = changed,
-        .count = count,
+        .stats = stage->stats,
     };
     stage->proxy = proxy_create(&setup, world_now_ns());
     if (!stage->proxy)
@@ -83,6 +66,7 @@ const char *stage_close(struct stage *stage)
 {
     const char *left = NULL;
     size_t server = 0;
+    uint64_t ended = 0;
 
     proxy_destroy(stage->proxy);
     for (size_t i = 0; i < stage->config->upstream_count; i++) {
@@ -93,6 +77,14 @@ const char *stage_close(struct stage *stage)
                 left = "a place at a server was not given back";
         }
     }
+    if (stats_connections(stage->stats) != 0)
+        left = "the counters know of connections that are not there";
+    stats_sum_listener(stage->stats, 0, &stage->counted);
+    for (unsigned i = 0; i < STATS_ENDS; i++)
+        ended += stage->counted.ends[i];
+    if (stage->counted.connections != 0 || ended != stage->counted.accepted)
+        left = "not every connection that was accepted was counted as ended";
+    stats_destroy(stage->stats);
     servers_destroy(stage->servers);
     admission_destroy(stage->admission);
     ring_destroy(stage->ring);

@@ -12,6 +12,7 @@
 #include "ringbolt/proxy.h"
 #include "ringbolt/ring.h"
 #include "ringbolt/servers.h"
+#include "ringbolt/stats.h"
 #include "src/tls/certificate.h"
 
 #define STAGE_LISTENER 3 // the one listening socket
@@ -23,7 +24,8 @@ struct stage {
     struct servers *servers;
     struct admission *admission;
     struct proxy *proxy;
-    unsigned counts[PROXY_COUNTS];
+    struct stats *stats;
+    struct stats_listener counted; // what the listener has counted, once stage_close() was called
 };
 
 // Makes everything and starts the proxy. config, contexts (one for each listener) and material must outlive it.

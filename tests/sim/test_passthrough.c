@@ -226,7 +226,7 @@ static void check_outcome(const struct run *run)
         check(server->received == client->to_send, run, "the server saw the end before everything was there");
     if (client->resets && server->peer && !server->has_left)
         check(!server->saw_end, run, "the client reset and the server saw an orderly end");
-    check(run->stage.counts[PROXY_CONNECTIONS_REJECTED] == 0, run, "rejected");
+    check(run->stage.counted.ends[END_REJECTED] == 0, run, "rejected");
 }
 
 static void run_seed(uint64_t seed)
@@ -316,8 +316,8 @@ static void test_refused(void **state)
             fail_msg("case %zu: %zu bytes", i, length);
         if (cases[i].alert >= 0)
             assert_int_equal(answer[6], cases[i].alert);
-        assert_int_equal(run.stage.counts[PROXY_CONNECTIONS_REJECTED], cases[i].alert == 112);
-        assert_int_equal(run.stage.counts[PROXY_HANDSHAKES_FAILED], cases[i].alert != 112);
+        assert_int_equal(run.stage.counted.ends[END_REJECTED], cases[i].alert == 112);
+        assert_int_equal(run.stage.counted.ends[END_HANDSHAKE_FAILED], cases[i].alert != 112);
         assert_null(world_dialled());
     }
 }

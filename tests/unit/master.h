@@ -175,7 +175,7 @@ static inline void lie(const struct worker_setup *setup)
     struct worker_message words = {.type = WORKER_FORBIDDEN, .value = UINT64_MAX};
 
     memset((void *)state, 0xff, sizeof(*state));
-    memset((void *)setup->counters, 0xff, setup->config->workers * sizeof(*setup->counters));
+    memset((void *)stats_worker(setup->stats, setup->index), 0xff, sizeof(struct stats_worker));
     (void)say(setup, WORKER_CHANGED, 1u << 31);
     (void)say(setup, (enum worker_message_type)99, 0);
     (void)send(setup->channel, &words, sizeof(words), MSG_NOSIGNAL);
@@ -184,8 +184,8 @@ static inline void lie(const struct worker_setup *setup)
 
 int worker_run(const struct worker_setup *setup)
 {
-    struct worker_counters *own = &setup->counters[setup->index];
-    bool is_first = atomic_fetch_add(&own->counts[PROXY_CONNECTIONS], 1) == 0;
+    struct stats_worker *own = stats_worker(setup->stats, setup->index);
+    bool is_first = atomic_fetch_add(&own->starved, 1) == 0; // any word that outlasts it will do
     bool accepts =
         !is_first || behaviour == WORKER_SERVES; // else clients wait in the queue for a replacement
 
@@ -197,7 +197,7 @@ int worker_run(const struct worker_setup *setup)
     while (behaviour == WORKER_NEVER_READY)
         pause();
     if (behaviour == WORKER_CLINGS || behaviour == WORKER_CRASHES)
-        atomic_store(&own->connections_live, 3);
+        stats_set(&own->connections, 3);
     if (behaviour == WORKER_LIES)
         lie(setup);
     if (!say(setup, WORKER_READY, 0))

@@ -171,7 +171,7 @@ static const struct bad bad_kinds[] = {
 static const struct bad bad_together[] = {
     {"everything",
      "worker: 4\n"
-     "admin: {http: a}\n"
+     "admin: {htp: a}\n"
      "log: {level: loud}\n"
      "timeouts: {idle: 5, hello: 1s}\n"
      "listeners:\n"
@@ -188,7 +188,7 @@ static const struct bad bad_together[] = {
      "  servers: [{address: \"127.0.0.1\"}, x, {weight: x, address: \"127.0.0.1:1\"}]\n"
      "  tls: {}\n",
      "c:1:1: unknown key `worker`; did you mean `workers`?\n"
-     "c:2:9: `http` is not supported by this version of ringbolt; remove it\n"
+     "c:2:9: unknown key `htp`; did you mean `http`?\n"
      "c:3:14: `level` must be error, warning, info or debug, not \"loud\"\n"
      "c:4:18: `idle` cannot be `5`; " TIME
      "c:4:21: unknown key `hello`; known here are handshake, connect, idle and half_closed\n"
@@ -207,37 +207,6 @@ static const struct bad bad_together[] = {
     {"one wrong value stands for nothing else", "workers: none\nlimits: {memory: 1m}\n" BOTH,
      "c:1:10: `workers` cannot be `none`; write `auto` or a number from 1 to 1024\n"},
 };
-
-// ---- keys of later versions ----
-
-struct reserved {
-    const char *key;
-    const char *before; // the file up to the key, which stands in line 3
-    const char *after;
-};
-
-static const struct reserved reserved_keys[] = {
-    {"http", BOTH "admin: {", "}"},
-};
-
-static void test_reserved_keys(void **state)
-{
-    static const char *const values[] = {"off", "[a, {b: c}]", "{a: b}", "~"};
-    char text[1024];
-    char lines[256];
-
-    for (size_t i = 0; i < COUNT(reserved_keys); i++) {
-        const struct reserved *key = &reserved_keys[i];
-        const char *last_line = strrchr(key->before, '\n') + 1;
-        for (size_t j = 0; j < COUNT(values); j++) {
-            snprintf(text, sizeof(text), "%s%s: %s%s\n", key->before, key->key, values[j], key->after);
-            snprintf(lines, sizeof(lines),
-                     "c:3:%zu: `%s` is not supported by this version of ringbolt; remove it\n",
-                     strlen(last_line) + 1, key->key);
-            refuse(text, lines);
-        }
-    }
-}
 
 // ---- hostile files ----
 
@@ -431,7 +400,6 @@ static void test_merge_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest fixed[] = {
-        cmocka_unit_test(test_reserved_keys),
         cmocka_unit_test(test_alias_bomb),    cmocka_unit_test(test_merge_bomb),
         cmocka_unit_test(test_nesting),       cmocka_unit_test(test_many),
         cmocka_unit_test(test_long),          cmocka_unit_test(test_huge),

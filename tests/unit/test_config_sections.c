@@ -36,6 +36,21 @@ static void test_tickets(void **state)
     config_destroy(config);
 }
 
+static void test_http(void **state)
+{
+    struct config *config = load(BOTH);
+
+    assert_null(config->admin.http.text);
+    config_destroy(config);
+    config = load(ROOT("admin: {http: off}"));
+    assert_null(config->admin.http.text);
+    config_destroy(config);
+    config = load(ROOT("admin: {http: \"[::1]:9464\"}"));
+    assert_string_equal(config->admin.http.text, "[::1]:9464");
+    assert_int_equal(config->admin.http.socket.ss_family, AF_INET6);
+    config_destroy(config);
+}
+
 static void test_admin(void **state)
 {
     struct config *config = load(ROOT("admin: {socket: run/a.sock}"));
@@ -95,8 +110,14 @@ static const struct bad bad_sections[] = {
      APP "admin: {socket: a}\nlisteners: [{address: \"unix:/etc/rb/a\", upstream: app, tls: {certificates: "
          "[{chain: c, key: k}]}}]\n",
      "c:3:23: `unix:/etc/rb/a` is the admin socket's path (`admin.socket`); each needs its own\n"},
+    {"metrics at a path", ROOT("admin: {http: \"unix:/run/a\"}"),
+     "c:3:15: `http` `unix:/run/a`: metrics are served over TCP; write HOST:PORT, or off\n"},
+    {"metrics without a port", ROOT("admin: {http: \"127.0.0.1\"}"),
+     "c:3:15: `http` `127.0.0.1`: the port is missing; write HOST:PORT or unix:/path\n"},
+    {"metrics where clients connect", APP "admin: {http: \"127.0.0.1:443\"}\n" WEB,
+     "c:3:23: `127.0.0.1:443` is where metrics are served (`admin.http`); each needs its own\n"},
     {"a word for admin", ROOT("admin: off"),
-     "c:3:8: `admin` must be a mapping with socket, not a single value\n"},
+     "c:3:8: `admin` must be a mapping with socket or http, not a single value\n"},
 };
 
 int main(void)
@@ -104,6 +125,7 @@ int main(void)
     const struct CMUnitTest fixed[] = {
         cmocka_unit_test(test_tickets),
         cmocka_unit_test(test_admin),
+        cmocka_unit_test(test_http),
     };
     struct CMUnitTest tests[COUNT(fixed) + COUNT(bad_sections)];
     size_t count = COUNT(fixed);

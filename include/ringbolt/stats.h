@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is counted: one block of shared memory (a memory file), made by the master before the first worker and kept as long as it lives, so that
+// counters outlast workers, reloads and, once its descriptor is handed on, the program itself. Each worker has a part of its own, which
+// it alone writes, so that counting is a load and a store without a lock; a worker that replaces one that died goes on where
+// that one stopped. Readers add the parts up.
+//
+// All structs here are made of stats_word alone: that is how they are added up. What goes up only is a counter; "now" marks those that
+// go down again, which the master clears when a worker has died.
+#pragma once
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ringbolt/config.h"
+#include "ringbolt/record.h"
+
+typedef _Atomic uint64_t stats_word;
+
+// One writer: nobody can come between.
+static inline void stats_add(stats_word *word, uint64_t more)
+{
+    atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + more,
+                          memory_order_relaxed);
+}
+
+static inline void stats_set(stats_word *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static inline uint64_t stats_get(const stats_word *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+// ---- histograms of times ----
+
+#define STATS_BOUNDS 14
+
+struct stats_histogram {
+    stats_word counts[STATS_BOUNDS +
+                      1]; // by bucket: those above the bound before and at most this one; the last: the rest
+    stats_word sum_ns;
+};
+
+enum stats_scale {
+    STATS_SHORT, // 0.5 ms to 10 s: handshakes, connects
+    STATS_LONG,  // 1 ms to a day: connections
+};
+
+// STATS_BOUNDS of them, ascending, in nanoseconds.
+const uint64_t *stats_bounds(enum stats_scale scale);
+void stats_observe(struct stats_histogram *histogram, enum stats_scale scale, uint64_t ns);
+
+// ---- words for indices ----
+
+// Why connections ended, by the words of the log (docs/logging.md).
+#define STATS_ENDS     48
+#define STATS_END_LOST (STATS_ENDS - 1) // its worker died: no line in the log
+// NULL: there is no such end.
+const char *stats_end_name(unsigned end);
+
+// Cipher suites; the last one is for what is none of ours.
+#define STATS_SUITES 10
+struct stats_suite {
+    const char *version; // "TLSv1.3"
+    const char *name;    // as in the log; "other"
+};
+const struct stats_suite *stats_suite(unsigned index);
+unsigned stats_suite_find(const char *name); // NULL: "other"
+
+// Limits at which clients wait in the kernel's queue, and those at which they are refused.
+enum stats_limit {
+    STATS_LIMIT_CONNECTIONS,
+    STATS_LIMIT_LISTENER_CONNECTIONS,
+    STATS_LIMIT_RATE,
+    STATS_LIMIT_DESCRIPTORS, // for connections with their servers
+    STATS_LIMIT_SYSTEM, // descriptors or memory for sockets
+    STATS_WAITS,        // how many of the first kind there are
+    STATS_LIMIT_CLIENT_CONNECTIONS = STATS_WAITS,
+    STATS_LIMIT_CLIENT_RATE,
+    STATS_LIMITS,
+};
+const char *stats_limit_name(enum stats_limit limit); // the option's name
+
+// Where records of a direction are protected, or why not in the kernel.
+#define STATS_LAYERS 8
+// "kernel" or "user", and why it is not the kernel ("" if it is). NULL: there is no such index.
+const char *stats_layer_name(unsigned index, const char **ret_reason);
+
+enum stats_side { STATS_CLIENT, STATS_SERVER, STATS_SIDES };
+
+// ---- what is counted ----
+
+struct stats_worker {
+    stats_word connections; // now; read by the other workers for limits.connections
+    stats_word alone[7];    // of its line in the cache
+    stats_word buffers;     // now: bytes of relay buffers
+    stats_word starved;     // times that nothing could be received for want of a buffer
+    stats_word overflows;   // turns in which the kernel had more completions than its queue holds
+    stats_word refused;     // operations that the kernel's submission queue had no room for
+    stats_word layers[STATS_SIDES][2][STATS_LAYERS]; // ended connections, by side and enum record_direction
+    stats_word key_updates[STATS_SIDES]
+                          [2]; // likewise: RECEIVE those that came, TRANSMIT those that were sent
+};
+
+struct stats_listener {
+    stats_word connections; // now
+    stats_word accepted;
+    stats_word bytes_in;             // of plaintext, from clients to servers
+    stats_word bytes_out;            // from servers to clients
+    stats_word limits[STATS_LIMITS]; // clients refused; times that accepting was suspended
+    stats_word ends[STATS_ENDS];
+    stats_word handshakes[STATS_SUITES][2];   // by suite, [1]: resumed
+    struct stats_histogram handshake_time[2]; // from accept until it is done; [1]: resumed
+    struct stats_histogram duration;          // of ended connections
+};
+
+struct stats_upstream {
+    stats_word ends[STATS_ENDS]; // of connections that were for it
+    struct stats_histogram
+        connect_time; // from the end of the handshake until a server has taken the connection
+};
+
+struct stats_server {
+    stats_word bytes_in;
+    stats_word bytes_out;
+    stats_word ends[STATS_ENDS]; // of connections that it had taken
+};
+
+// ---- the block ----
+
+struct stats;
+
+// Parts for config->workers workers. Servers count through all upstreams, as in ringbolt/servers.h. -errno, or 0 and *ret. Forked
+// processes share what it holds.
+int stats_create(const struct config *config, struct stats **ret);
+void stats_destroy(struct stats *stats); // NULL is accepted
+
+// A worker's parts.
+struct stats_worker *stats_worker(const struct stats *stats, unsigned worker);
+struct stats_listener *stats_listener(const struct stats *stats, unsigned worker, size_t listener);
+struct stats_upstream *stats_upstream(const struct stats *stats, unsigned worker, size_t upstream);
+struct stats_server *stats_server(const struct stats *stats, unsigned worker, size_t server);
+
+// All workers together.
+void stats_sum_workers(const struct stats *stats, struct stats_worker *ret);
+void stats_sum_listener(const struct stats *stats, size_t listener, struct stats_listener *ret);
+void stats_sum_upstream(const struct stats *stats, size_t upstream, struct stats_upstream *ret);
+void stats_sum_server(const struct stats *stats, size_t server, struct stats_server *ret);
+uint64_t stats_connections(const struct stats *stats); // now
+
+// By the master: a worker has died. What it had now is lost: it is counted as such, and 0. How many connections that were.
+uint64_t stats_forget(struct stats *stats, unsigned worker);
