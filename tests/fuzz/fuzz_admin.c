@@ -18,6 +18,7 @@
 
 #include "ringbolt/log.h"
 #include "ringbolt/shared_memory.h"
+#include "ringbolt/stats.h"
 #include "src/control/master.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -46,6 +47,7 @@ static void clean_up(void)
     loop_destroy(master.loop);
     material_destroy(master.material);
     servers_destroy(master.servers);
+    stats_destroy(master.stats);
     shared_memory_destroy((void *)master.used, MATERIAL_SLOTS_MAX * sizeof(*master.used));
     control_destroy(master.control);
     config_destroy(config);
@@ -60,6 +62,7 @@ static void no_deadline(void *owner)
 static void prepare(void)
 {
     struct control_options options = {0};
+    struct stats *stats = NULL;
     struct report report;
 
     if (master.loop)
@@ -68,11 +71,12 @@ static void prepare(void)
     report_init(&report, NULL);
     REQUIRE(mkdtemp(folder) != NULL);
     REQUIRE(config_quick("127.0.0.1:1", "127.0.0.1:2", NULL, NULL, &config, &report) == 0);
+    REQUIRE(stats_create(config, &stats) == 0);
     config->workers = 0;
     free(config->admin.socket);
     REQUIRE(asprintf(&config->admin.socket, "%s/socket", folder) > 0);
     options.config = config;
-    master = (struct master){.config = config, .control = control_create(NULL)};
+    master = (struct master){.config = config, .stats = stats, .control = control_create(NULL)};
     REQUIRE(control_load(master.control, &options, &report) == 0 && loop_create(&master.loop) == 0);
     report_finish(&report);
     master.used = shared_memory_create(MATERIAL_SLOTS_MAX * sizeof(*master.used));
