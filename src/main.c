@@ -67,6 +67,8 @@ static enum cli_status run(const struct cli_options *options)
     error = control_load(control, &control_options, &report);
     if (control_check(config, &report) < 0 || error < 0)
         goto complain;
+    if (control_log(config, &report) < 0)
+        goto complain;
     log_warnings(&report);
     status = (enum cli_status)control_run(control);
     goto out;

@@ -263,6 +263,10 @@ struct config {
         enum log_level level;   // default LOG_INFO
         enum log_format format; // default LOG_TEXT
         bool access;            // default true: one line a connection
+        unsigned failures_per_second; // lines of connections that failed before their handshake was over; default 200, 0: no limit
+        unsigned sample;              // of those that end well, one in so many gets a line; 1 to 1,000,000, default 1
+        char *file;             // absolute path, appended to; NULL: standard error
+        struct config_where file_where;
     } log;
     struct {
         enum config_ktls transmit; // default auto

@@ -3,7 +3,7 @@
 // signals and the admin socket. It never touches a peer's bytes.
 //
 // Signals: TERM and QUIT drain (a second one stops at once), INT stops at once, HUP looks at all certificate files again. USR2
-// is not supported by this version: a warning, and everything goes on. The workers ignore all of these, so that a terminal's ^C or
+// is not supported by this version: a warning, and everything goes on. USR1 opens `log.file` again. The workers ignore all of these, so that a terminal's ^C or
 // a service manager that signals the whole group is answered by the master alone.
 //
 // Listening sockets: one for each worker and TCP address (SO_REUSEPORT), one for all workers at a unix address. The file
@@ -39,7 +39,11 @@ int control_check(const struct config *config, struct report *report);
 // listeners that name none. 0, or -EINVAL; errors and warnings are in `report`. Once for each control.
 int control_load(struct control *control, const struct control_options *options, struct report *report);
 
-// After control_load(). Binds every address, starts the workers, logs `ready` with every address once all of them accept, and
+// Makes `log.file`, if there is one, this process's standard error; what is complained about afterwards goes there. 0, or -errno with a
+// line in `report`.
+int control_log(const struct config *config, struct report *report);
+
+// After control_load(). Takes over the sockets that a service manager passed (sd_listen_fds(3)), binds every other address, starts the workers, logs `ready` with every address once all of them accept, and
 // serves until TERM (drain, at most config->shutdown_timeout_ns), INT (stop at once), or the same by the admin socket. Returns the
 // exit status: 0 after an orderly end, 1 when it could not start, or connections had to be cut at the end of a drain, or a
 // worker did not end by itself; 3 when control_check() would complain, or a keylog file can't be written. What went wrong is

@@ -3,7 +3,8 @@
 // (`TIME LEVEL message key=value …`) or as JSON (one object a line: time, level, message, then the same
 // keys). Every line is one write(2) of at most LOG_LINE_MAX bytes, so lines of several processes don't mix;
 // a line that would be longer loses its end and says so with a last field truncated=true. A write that fails
-// (full disk, closed pipe) loses that line and nothing else.
+// (full disk, closed pipe) loses that line and nothing else, and so does a pipe or socket whose reader stands still: nothing ever waits for
+// who reads the log. How many lines a process has lost is said by its next one that is written.
 //
 // Values come from the network: in text they are quoted when they hold anything but plain printable
 // characters; control bytes and bytes that are not UTF-8 are escaped, in both formats. So no peer
@@ -41,7 +42,8 @@ struct log_field {
 #define log_errno(e) log_text("error", log_error_text(e))
 
 // Sets format, level and descriptor for this process and its later children. Before the first call: text,
-// LOG_INFO, standard error.
+// LOG_INFO, standard error. Where the descriptor leads to systemd's journal (JOURNAL_STREAM has its device and inode) lines begin
+// with their level as sd-daemon(3) has it, "<4>"; the journal takes that off and keeps it.
 void log_setup(enum log_format format, enum log_level level, int fd);
 
 // Names the process that writes: a field `process` ("worker 3") on each later line; NULL for none. The text is copied

@@ -33,6 +33,7 @@ struct proxy_setup {
     struct servers *servers; // shared with the other workers
     struct stats *stats;     // likewise
     unsigned worker;         // which part of them is ours
+    unsigned connections_most; // at once, that there are descriptors for, two each; 0: any number. Above it clients wait to be accepted
 };
 
 // NULL when there is no memory. Everything in *setup must outlive it. now_ns is the monotonic clock.

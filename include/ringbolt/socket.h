@@ -9,6 +9,8 @@
 int socket_open(int family);
 // accept4(2), non-blocking. The descriptor or -errno; -EAGAIN: nobody waits.
 int socket_accept(int fd);
+// setsockopt(2) for an option that is a number. 0 or -errno.
+int socket_set(int fd, int level, int option, int value);
 // TCP_NODELAY on: what is relayed was written whole by its peer, and Nagle's algorithm would hold back the last piece of it. A no-op on
 // unix sockets. Never fails: what it can't set makes a connection slower, not wrong. What is set on a listening socket holds for
 // those that are accepted from it (net/ipv4/inet_connection_sock.c, inet_csk_clone_lock()).

@@ -20,7 +20,8 @@ typedef _Atomic uint64_t stats_word;
 // One writer: nobody can come between.
 static inline void stats_add(stats_word *word, uint64_t more)
 {
-    atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + more, memory_order_relaxed);
+    atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + more,
+                          memory_order_relaxed);
 }
 
 static inline void stats_set(stats_word *word, uint64_t value)
@@ -38,7 +39,8 @@ static inline uint64_t stats_get(const stats_word *word)
 #define STATS_BOUNDS 14
 
 struct stats_histogram {
-    stats_word counts[STATS_BOUNDS + 1]; // by bucket: those above the bound before and at most this one; the last: the rest
+    stats_word counts[STATS_BOUNDS +
+                      1]; // by bucket: those above the bound before and at most this one; the last: the rest
     stats_word sum_ns;
 };
 
@@ -73,6 +75,7 @@ enum stats_limit {
     STATS_LIMIT_CONNECTIONS,
     STATS_LIMIT_LISTENER_CONNECTIONS,
     STATS_LIMIT_RATE,
+    STATS_LIMIT_DESCRIPTORS, // for connections with their servers
     STATS_LIMIT_SYSTEM, // descriptors or memory for sockets
     STATS_WAITS,        // how many of the first kind there are
     STATS_LIMIT_CLIENT_CONNECTIONS = STATS_WAITS,
@@ -98,24 +101,26 @@ struct stats_worker {
     stats_word overflows;   // turns in which the kernel had more completions than its queue holds
     stats_word refused;     // operations that the kernel's submission queue had no room for
     stats_word layers[STATS_SIDES][2][STATS_LAYERS]; // ended connections, by side and enum record_direction
-    stats_word key_updates[STATS_SIDES][2];          // likewise: RECEIVE those that came, TRANSMIT those that were sent
+    stats_word key_updates[STATS_SIDES]
+                          [2]; // likewise: RECEIVE those that came, TRANSMIT those that were sent
 };
 
 struct stats_listener {
     stats_word connections; // now
     stats_word accepted;
-    stats_word bytes_in;  // of plaintext, from clients to servers
-    stats_word bytes_out; // from servers to clients
+    stats_word bytes_in;             // of plaintext, from clients to servers
+    stats_word bytes_out;            // from servers to clients
     stats_word limits[STATS_LIMITS]; // clients refused; times that accepting was suspended
     stats_word ends[STATS_ENDS];
-    stats_word handshakes[STATS_SUITES][2]; // by suite, [1]: resumed
+    stats_word handshakes[STATS_SUITES][2];   // by suite, [1]: resumed
     struct stats_histogram handshake_time[2]; // from accept until it is done; [1]: resumed
     struct stats_histogram duration;          // of ended connections
 };
 
 struct stats_upstream {
-    stats_word ends[STATS_ENDS];       // of connections that were for it
-    struct stats_histogram connect_time; // from the end of the handshake until a server has taken the connection
+    stats_word ends[STATS_ENDS]; // of connections that were for it
+    struct stats_histogram
+        connect_time; // from the end of the handshake until a server has taken the connection
 };
 
 struct stats_server {

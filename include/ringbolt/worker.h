@@ -24,6 +24,8 @@ enum worker_message_type {
     WORKER_DRAIN, // accept no more, finish what is live, exit 0
     WORKER_STOP,  // end every connection now, exit 0
     WORKER_CHANGE, // apply the change of material of `value` bytes in the memory file whose descriptor comes along; answer
+    WORKER_PING, // answer
+    WORKER_LOG,  // standard error is the descriptor that comes along from now on
     WORKER_DRAIN_RETIRED, // connections under retired certificates end within `value` milliseconds (0: now); answer
 };
 

@@ -4,9 +4,14 @@
 #include "ringbolt/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ringbolt/clock.h"
@@ -32,17 +37,64 @@ static struct {
     enum log_format format;
     enum log_level level;
     int fd;
+    bool is_journal;
+    bool is_socket;
+    bool blocks;   // it is a pipe that would block
+    uint64_t lost; // lines since the last one that was written
     char process[PROCESS_MAX];
 } state = {.format = LOG_TEXT, .level = LOG_INFO, .fd = STDERR_FILENO};
 
 static const char *const level_names[] = {
     [LOG_ERROR] = "error", [LOG_WARNING] = "warning", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
 
+// What syslog(3) and journalctl -p call them.
+static const char *const priorities[] = {
+    [LOG_ERROR] = "<3>", [LOG_WARNING] = "<4>", [LOG_INFO] = "<6>", [LOG_DEBUG] = "<7>"};
+
+static bool is_journal(int fd)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    struct stat status;
+    char own[64];
+
+    if (!stream || fstat(fd, &status) < 0)
+        return false;
+    snprintf(own, sizeof(own), "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
+    return strcmp(stream, own) == 0;
+}
+
+// Who stops reading the log must not stop the program. Whether a pipe blocks is a property of its open file description, which others
+// use as well: so it is opened once more, for us alone. False: that can't be done here.
+static bool unblock(int fd)
+{
+    int descriptor_flags = fcntl(fd, F_GETFD);
+    int status_flags = fcntl(fd, F_GETFL);
+    char path[32];
+    int own;
+
+    if (status_flags < 0 || status_flags & O_NONBLOCK)
+        return status_flags >= 0;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    own = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (own < 0)
+        return false;
+    (void)dup3(own, fd, descriptor_flags & FD_CLOEXEC ? O_CLOEXEC : 0);
+    close(own);
+    return true;
+}
+
 void log_setup(enum log_format format, enum log_level level, int fd)
 {
+    struct stat status = {0};
+
+    (void)fstat(fd, &status);
+    state.lost = 0;
+    state.is_socket = S_ISSOCK(status.st_mode);
+    state.blocks = S_ISFIFO(status.st_mode) && !unblock(fd);
     state.format = format;
     state.level = level;
     state.fd = fd;
+    state.is_journal = is_journal(fd);
 }
 
 void log_process(const char *name)
@@ -235,6 +287,8 @@ static void put_head(struct line *line, enum log_level level, const char *messag
     char time[CLOCK_TEXT_SIZE];
 
     clock_wall_text(time, sizeof(time));
+    if (state.is_journal)
+        put_string(line, priorities[level]);
     if (line->is_json)
         put_string(line, "{\"time\":\"");
     put_string(line, time);
@@ -248,23 +302,50 @@ static void put_head(struct line *line, enum log_level level, const char *messag
         put_field(line, &log_text("process", state.process));
 }
 
+static void build(struct line *line, enum log_level level, const char *message,
+                  const struct log_field *fields, size_t count)
+{
+    line->length = 0;
+    line->is_cut = false;
+    line->is_json = state.format == LOG_JSON;
+    put_head(line, level, message);
+    for (size_t i = 0; i < count && !line->is_cut; i++)
+        put_field(line, &fields[i]);
+    if (line->is_cut)
+        put_end(line, line->is_json ? JSON_TRUNCATED : TEXT_TRUNCATED);
+    put_end(line, line->is_json ? "}\n" : "\n");
+}
+
+// False: it is lost.
+static bool emit(const struct line *line)
+{
+    struct pollfd room = {.fd = state.fd, .events = POLLOUT};
+    ssize_t written;
+
+    do {
+        if (state.blocks && poll(&room, 1, 0) == 0)
+            return false;
+        written = state.is_socket ? send(state.fd, line->data, line->length, MSG_DONTWAIT | MSG_NOSIGNAL)
+                                  : write(state.fd, line->data, line->length);
+    } while (written < 0 && errno == EINTR);
+    return written >= 0;
+}
+
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count)
 {
+    const struct log_field lost = log_integer("count", state.lost);
     struct line line;
     int saved = errno;
 
     if (!log_enabled(level))
         return;
-    line.length = 0;
-    line.is_cut = false;
-    line.is_json = state.format == LOG_JSON;
-    put_head(&line, level, message);
-    for (size_t i = 0; i < count && !line.is_cut; i++)
-        put_field(&line, &fields[i]);
-    if (line.is_cut)
-        put_end(&line, line.is_json ? JSON_TRUNCATED : TEXT_TRUNCATED);
-    put_end(&line, line.is_json ? "}\n" : "\n");
-    while (write(state.fd, line.data, line.length) < 0 && errno == EINTR)
-        continue;
+    if (state.lost > 0) {
+        build(&line, LOG_WARNING, "log lines lost", &lost, 1);
+        if (emit(&line))
+            state.lost = 0;
+    }
+    build(&line, level, message, fields, count);
+    if (!emit(&line))
+        state.lost++;
     errno = saved;
 }

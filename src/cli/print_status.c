@@ -20,8 +20,7 @@ static json_int_t member_sum(const json_t *object)
     const char *key;
     json_t *value;
 
-    json_object_foreach((json_t *)object, key, value)
-        total += json_integer_value(value);
+    json_object_foreach((json_t *)object, key, value) total += json_integer_value(value);
     return total;
 }
 
@@ -72,8 +71,8 @@ static void print_head(const json_t *status)
     cli_print_text(stdout, table_text(status, "version"));
     printf(", pid " NUMBER ", ", number(status, "pid"));
     cli_print_text(stdout, table_text(status, "state"));
-    printf(", up " NUMBER "d %02d:%02d:%02d", uptime_s / 86400, (int)(uptime_s / 3600 % 24), (int)(uptime_s / 60 % 60),
-           (int)(uptime_s % 60));
+    printf(", up " NUMBER "d %02d:%02d:%02d", uptime_s / 86400, (int)(uptime_s / 3600 % 24),
+           (int)(uptime_s / 60 % 60), (int)(uptime_s % 60));
     if (reason[0]) {
         printf(", not ready: ");
         cli_print_text(stdout, reason);
@@ -98,8 +97,8 @@ static json_int_t resumed_count(const json_t *listener, json_int_t *ret_all)
 
 static void print_listeners(const json_t *listeners)
 {
-    static const char *const titles[] = {"LISTENER", "ADDRESS", "CONNECTIONS", "ACCEPTED", "REFUSED",
-                                         "HANDSHAKES", "RESUMED", "BYTES IN", "BYTES OUT"};
+    static const char *const titles[] = {"LISTENER",   "ADDRESS", "CONNECTIONS", "ACCEPTED", "REFUSED",
+                                         "HANDSHAKES", "RESUMED", "BYTES IN",    "BYTES OUT"};
     const unsigned columns = sizeof(titles) / sizeof(titles[0]);
     size_t count = json_array_size(listeners);
     char **cells = cells_make(count, columns);
@@ -129,7 +128,7 @@ static void print_listeners(const json_t *listeners)
 
 static void print_servers(const json_t *upstreams)
 {
-    static const char *const titles[] = {"UPSTREAM", "SERVER",   "STATE",    "HEALTH",  "CONNECTIONS",
+    static const char *const titles[] = {"UPSTREAM", "SERVER",   "STATE",    "HEALTH",   "CONNECTIONS",
                                          "CONNECTS", "FAILURES", "BYTES IN", "BYTES OUT"};
     const unsigned columns = sizeof(titles) / sizeof(titles[0]);
     const json_t *upstream;
@@ -140,8 +139,7 @@ static void print_servers(const json_t *upstreams)
     size_t i;
     size_t j;
 
-    json_array_foreach(upstreams, i, upstream)
-        count += json_array_size(json_object_get(upstream, "servers"));
+    json_array_foreach(upstreams, i, upstream) count += json_array_size(json_object_get(upstream, "servers"));
     if (count == 0)
         return;
     cell = cells = cells_make(count, columns);
@@ -167,7 +165,8 @@ static void print_servers(const json_t *upstreams)
 
 static void print_workers(const json_t *workers)
 {
-    static const char *const titles[] = {"WORKER", "PID", "STATE", "STARTS", "CONNECTIONS", "CPU", "MEMORY", "BUFFERS"};
+    static const char *const titles[] = {"WORKER",      "PID", "STATE",  "STARTS",
+                                         "CONNECTIONS", "CPU", "MEMORY", "BUFFERS"};
     const unsigned columns = sizeof(titles) / sizeof(titles[0]);
     size_t count = json_array_size(workers);
     char **cells = cells_make(count, columns);
@@ -203,8 +202,8 @@ static void print_ends(const json_t *listeners)
 
     json_array_foreach(listeners, i, listener)
     {
-        json_object_foreach(json_object_get(listener, "ends"), key, value)
-            (void)json_object_set_new(sums, key, json_integer(number(sums, key) + json_integer_value(value)));
+        json_object_foreach(json_object_get(listener, "ends"), key, value)(void)
+            json_object_set_new(sums, key, json_integer(number(sums, key) + json_integer_value(value)));
     }
     json_object_foreach(sums, key, value)
     {

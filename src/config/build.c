@@ -2,18 +2,18 @@
 // Building the configuration. What is wrong is reported and the walk goes on; values that the schema's check
 // has reported already (is_wrong) stay silent here.
 #include <stdint.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "ringbolt/clock.h"
 #include "src/config/builder.h"
+#include "src/config/cpus.h"
 #include "src/config/memory.h"
 
 #define HOUR_NS           (3600 * CLOCK_NS_PER_S)
 #define WORKERS_MAX       1024
+#define LOG_RATE_MAX      1000000
 #define CONNECTIONS_MAX   10000000
 #define RATE_MAX          1000000
 #define BACKLOG_MAX       65535
@@ -31,17 +31,9 @@ static const struct time_range lifetime = {"1s", "7d"}; // RFC 8446 §4.6.1
 
 static unsigned cpu_count(void)
 {
-    cpu_set_t cpus;
-    long count;
+    unsigned count = cpus_usable();
 
-    // EINVAL on a machine with more CPUs than the set has bits.
-    if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
-        count = CPU_COUNT(&cpus);
-    else
-        count = sysconf(_SC_NPROCESSORS_ONLN);
-    if (count < 1)
-        return 1;
-    return count > WORKERS_MAX ? WORKERS_MAX : (unsigned)count;
+    return count > WORKERS_MAX ? WORKERS_MAX : count;
 }
 
 static void build_client_limits(struct builder *builder, const struct raw_limits *raw, const struct node *section)
@@ -188,6 +180,12 @@ static void build_sections(struct builder *builder)
         config->log.format = *raw->log.format;
     if (raw->log.access != NULL)
         config->log.access = *raw->log.access != 0;
+    builder_number(builder, node_get(root, "log"), "failures_per_second", raw->log.failures_per_second,
+                   (struct number_range){0, LOG_RATE_MAX, NULL}, &config->log.failures_per_second);
+    builder_number(builder, node_get(root, "log"), "sample", raw->log.sample,
+                   (struct number_range){1, LOG_RATE_MAX, NULL}, &config->log.sample);
+    config->log.file = builder_path(builder, raw->log.file);
+    config->log.file_where = node_where(node_get(node_get(root, "log"), "file"));
     if (raw->ktls.transmit != NULL)
         config->ktls.transmit = *raw->ktls.transmit;
     if (raw->ktls.receive != NULL)
@@ -342,7 +340,7 @@ struct config *build_config(const struct build_input *input, struct report *repo
     *config = (struct config){
         .file = memory_copy(input->file),
         .shutdown_timeout_ns = 30 * CLOCK_NS_PER_S,
-        .log = {.level = LOG_INFO, .format = LOG_TEXT, .access = true},
+        .log = {.level = LOG_INFO, .format = LOG_TEXT, .access = true, .failures_per_second = 200, .sample = 1},
         .ktls = {.transmit = CONFIG_KTLS_AUTO, .receive = CONFIG_KTLS_AUTO},
         .limits = {.connections = 100000,
                    .client_hello = 16384,

@@ -14,27 +14,6 @@ static bool is_set(const int *word)
     return word != NULL && *word != 0;
 }
 
-// What comes from servers in TLS is opened record by record in one buffer, where nothing can be put in between.
-static void check_upstream(struct builder *builder, size_t upstream, const struct node *section)
-{
-    if (upstream == CONFIG_NO_UPSTREAM || !builder->config->upstreams[upstream].tls.is_on)
-        return;
-    report_add(builder->report, node_where(section),
-               "`hsts` is not supported towards upstreams with `tls`, as `%s` has it; let its servers send the header, or speak "
-               "plaintext with them",
-               builder->config->upstreams[upstream].name);
-}
-
-static void check_upstreams(struct builder *builder, const struct config_listener *listener,
-                            const struct node *section)
-{
-    check_upstream(builder, listener->upstream, section);
-    for (size_t i = 0; i < listener->route_count; i++) {
-        if (listener->routes[i].way == CONFIG_WAY_UPSTREAM)
-            check_upstream(builder, listener->routes[i].upstream, section);
-    }
-}
-
 void build_hsts(struct builder *builder, const struct raw_listener *raw, const struct node *node,
                 struct config_listener *listener)
 {
@@ -47,9 +26,8 @@ void build_hsts(struct builder *builder, const struct raw_listener *raw, const s
     if (section == NULL || node_is_wrong(node_get(section, "max_age")))
         return;
     if (listener->is_plain)
-        report_add(builder->report, node_where(section), "`hsts` is for clients that came over TLS (RFC 6797 §7.2); remove it");
-    else if (!listener->redirect.is_on)
-        check_upstreams(builder, listener, section);
+        report_add(builder->report, node_where(section),
+                   "`hsts` is for clients that came over TLS (RFC 6797 §7.2); remove it");
     builder_time(builder, section, "max_age", raw->hsts.max_age, (struct time_range){"0s", "365d"}, &age_ns);
     // What those who keep the list ask for (hstspreload.org).
     if (preload && (!subdomains || age_ns < PRELOAD_NS) && !section->is_partial)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,7 +14,8 @@
 #include "src/config/memory.h"
 #include "src/config/parse.h"
 
-#define ADMIN_SOCKET   "/run/ringbolt/admin.sock"
+#define ADMIN_FOLDER   "/run/ringbolt"
+#define ADMIN_SOCKET   ADMIN_FOLDER "/admin.sock"
 #define FILE_BYTES_MAX ((size_t)16 << 20)
 
 // A port-80 companion alone, as before there is a first certificate, has nowhere to send anybody.
@@ -170,13 +172,21 @@ static char *directory_of(const char *file)
     return directory;
 }
 
+// The folder is root's, or was made for us by the service manager (RuntimeDirectory=ringbolt).
+static bool may_have_admin_socket(void)
+{
+    const char *folder = getenv("RUNTIME_DIRECTORY");
+
+    return geteuid() == 0 || (folder != NULL && strcmp(folder, ADMIN_FOLDER) == 0);
+}
+
 int config_load(const char *path, struct config **ret, struct report *report)
 {
     struct build_input input = {
         .listen_name = "`address`",
         .server_name = "`address`",
         .resolver = address_look_up,
-        .admin_default = geteuid() == 0 ? ADMIN_SOCKET : NULL, // only root can have it there
+        .admin_default = may_have_admin_socket() ? ADMIN_SOCKET : NULL,
     };
     char *directory;
     size_t length = 0;
@@ -319,6 +329,7 @@ void config_destroy(struct config *config)
     free(config->tickets.key_wheres);
     free(config->admin.socket);
     free(config->admin.http.text);
+    free(config->log.file);
     free(config->user);
     free(config->file);
     free(config);

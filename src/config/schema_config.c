@@ -269,6 +269,9 @@ static const cyaml_schema_field_t log_fields[] = {
     ENUM_FIELD("level", OPTIONAL, struct raw_log, level, level_words),
     ENUM_FIELD("format", OPTIONAL, struct raw_log, format, format_words),
     ENUM_FIELD("access", OPTIONAL, struct raw_log, access, switch_words),
+    TEXT_FIELD("failures_per_second", OPTIONAL, struct raw_log, failures_per_second),
+    TEXT_FIELD("sample", OPTIONAL, struct raw_log, sample),
+    TEXT_FIELD("file", OPTIONAL, struct raw_log, file),
     CYAML_FIELD_END,
 };
 

@@ -159,6 +159,9 @@ struct raw_log {
     enum log_level *level;
     enum log_format *format;
     int *access;
+    char *failures_per_second;
+    char *sample;
+    char *file;
 };
 
 struct raw_ktls {

@@ -3,8 +3,11 @@
 #include "account.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 // NULL when there is none. The result is the C library's until the next call.
@@ -18,12 +21,22 @@ static const struct passwd *look_up(const struct config *config)
     return entry ? entry : getpwnam("nobody");
 }
 
+// Root, or who has what it takes of root (AmbientCapabilities= in conf/systemd/ringbolt.service.in).
+static bool may_become_another(void)
+{
+    const uint32_t needed = CAP_TO_MASK(CAP_SETUID) | CAP_TO_MASK(CAP_SETGID);
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+    return geteuid() == 0 || (syscall(SYS_capget, &header, data) == 0 && (data[0].effective & needed) == needed);
+}
+
 int account_find(const struct config *config, struct account *ret, struct report *report)
 {
-    bool is_root = geteuid() == 0;
+    bool may = may_become_another();
     const struct passwd *entry;
 
-    if (!is_root && !config->user) {
+    if (!may && !config->user) {
         *ret = (struct account){.uid = (uid_t)-1, .gid = (gid_t)-1};
         return 0;
     }
@@ -40,7 +53,7 @@ int account_find(const struct config *config, struct account *ret, struct report
                    "become; name one as `user`");
         return -EINVAL;
     }
-    if (is_root)
+    if (may)
         *ret = (struct account){.uid = entry->pw_uid, .gid = entry->pw_gid};
     else
         *ret = (struct account){.uid = (uid_t)-1, .gid = (gid_t)-1, .is_ignored = entry->pw_uid != geteuid()};

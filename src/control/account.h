@@ -10,7 +10,7 @@
 struct account {
     uid_t uid; // (uid_t)-1: stay who we are
     gid_t gid;
-    bool is_ignored; // `user` names somebody else, and without root nobody can become him
+    bool is_ignored; // `user` names somebody else, and we may not become him
 };
 
 // 0, or -EINVAL with a line in `report`: the account does not exist.

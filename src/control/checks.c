@@ -8,6 +8,7 @@
 #include "master.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
+#include "ringbolt/log_quota.h"
 #include "ringbolt/socket.h"
 
 // One server's. While fd is open a check is under way and the timer is its limit; else it is when the next one begins.
@@ -26,18 +27,33 @@ struct check {
 
 struct checks {
     struct loop *loop;
+    struct log_quota quota; // of lines that say what was found
+    struct loop_timer quota_timer;
     size_t count;
     struct check each[];
 };
 
 // ---- results ----
 
+static void on_quota(void *owner)
+{
+    struct checks *checks = owner;
+    uint64_t count = log_quota_rest(&checks->quota, clock_now_ns());
+
+    if (count > 0)
+        log_warning("more servers went out or came back", log_integer("count", count),
+                    log_integer("seconds", LOG_QUOTA_NS / CLOCK_NS_PER_S));
+}
+
 static void say(const struct check *check, bool is_out, int error)
 {
     struct log_field upstream = log_text("upstream", check->upstream->name);
     struct log_field server = log_text("server", check->server->address.text);
+    struct checks *checks = check->checks;
 
-    if (is_out)
+    if (!log_quota_take(&checks->quota, clock_now_ns()))
+        loop_timer_set(checks->loop, &checks->quota_timer, log_quota_due_ns(&checks->quota));
+    else if (is_out)
         log_warning("server is out", upstream, server,
                     log_integer("failed_checks", check->upstream->health.fall), log_errno(error));
     else
@@ -175,6 +191,7 @@ int checks_start(struct master *master)
         return -ENOMEM;
     }
     master->checks->loop = master->loop;
+    loop_timer_init(&master->checks->quota_timer, on_quota, master->checks);
     for (size_t i = 0; i < config->upstream_count; i++) {
         for (size_t j = 0;
              j < config->upstreams[i].server_count && config->upstreams[i].health.check != CONFIG_CHECK_OFF;
@@ -188,6 +205,7 @@ void checks_finish(struct checks *checks)
 {
     if (!checks)
         return;
+    loop_timer_stop(&checks->quota_timer);
     for (size_t i = 0; i < checks->count; i++) {
         struct check *check = &checks->each[i];
 

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "log_file.h"
 #include "master.h"
 #include "prepare.h"
 #include "ringbolt/clock.h"
@@ -26,6 +27,7 @@ static void stop(struct master *master)
 {
     master->state = MASTER_STOPPING;
     loop_timer_set(master->loop, &master->deadline, clock_now_ns() + STOP_PATIENCE_NS);
+    service_stopping(master, STOP_PATIENCE_NS);
     messages_send(master, WORKER_STOP, 0);
     listening_close(&master->listening);
 }
@@ -40,6 +42,7 @@ void master_drain(struct master *master)
              log_integer("timeout_ms", config->shutdown_timeout_ns / CLOCK_NS_PER_MS));
     master->state = MASTER_DRAINING;
     loop_timer_set(master->loop, &master->deadline, clock_now_ns() + config->shutdown_timeout_ns);
+    service_stopping(master, config->shutdown_timeout_ns + STOP_PATIENCE_NS);
     messages_send(master, WORKER_DRAIN, 0);
     listening_close(&master->listening);
 }
@@ -77,6 +80,7 @@ void master_check_ready(struct master *master)
     log_info("ready", log_text("listeners", addresses), log_integer("workers", master->config->workers),
              log_integer("pid", getpid()), log_text("aes_gcm", record_cipher_library(RECORD_AES_128_GCM)));
     free(addresses);
+    service_ready(master);
 }
 
 // ---- signals ----
@@ -98,8 +102,11 @@ static void reload(struct master *master)
 {
     struct reload_outcome outcome;
 
-    if (master->state < MASTER_STOPPING)
-        reload_everything(master, false, NULL, NULL, &outcome);
+    if (master->state >= MASTER_STOPPING)
+        return;
+    service_reloading(master);
+    reload_everything(master, false, NULL, NULL, &outcome);
+    service_reloaded(master);
 }
 
 static void on_signal(struct master *master, int number)
@@ -117,6 +124,9 @@ static void on_signal(struct master *master, int number)
         break;
     case SIGHUP:
         reload(master);
+        break;
+    case SIGUSR1:
+        log_file_reopen(master);
         break;
     case SIGUSR2:
         log_warning("USR2 is ignored: this version of ringbolt can't be upgraded while it runs, restart it");
@@ -141,7 +151,7 @@ static void read_signals(void *owner, unsigned events)
 
 static int open_signals(struct master *master)
 {
-    static const int watched[] = {SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGUSR2, SIGCHLD};
+    static const int watched[] = {SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
     sigset_t set;
     int error = 0;
 
@@ -205,11 +215,13 @@ static int start_and_serve(struct master *master)
 
 static void master_finish(struct master *master)
 {
+    service_close(master);
     admin_close(master->admin);
     http_close(master->http);
     checks_finish(master->checks);
     reload_finish(master);
     listening_close(&master->listening);
+    activation_close(&master->passed);
     if (master->loop)
         loop_unwatch(master->loop, &master->signals_watch);
     if (master->signals >= 0)
@@ -230,14 +242,18 @@ int control_run(struct control *control)
 
     loop_timer_init(&master.deadline, deadline_passed, &master);
     messages_init(&master.messages);
-    if (open_loop(&master) < 0)
+    // Before anything of ours could get the number of a descriptor that is claimed to be passed and is not.
+    if (activation_open(&master.passed) < 0 || open_loop(&master) < 0) {
+        activation_close(&master.passed);
         return 1;
+    }
+    service_open(&master);
     status = prepare(&master);
     if (status != 0)
         goto out;
     status = 1;
     // The sockets before the first secret is written down anywhere or a child is forked: another instance may serve here.
-    if (open_signals(&master) < 0 || listening_open(&master.listening, master.config) < 0 ||
+    if (open_signals(&master) < 0 || listening_open(&master.listening, master.config, &master.passed) < 0 ||
         admin_open(&master) < 0 || http_open(&master) < 0 || reload_load(&master) < 0 || reload_start(&master) < 0 || checks_start(&master) < 0)
         goto out;
     status = start_and_serve(&master);

@@ -19,9 +19,9 @@
 #include "spawn.h"
 #include "status.h"
 
-#define BACKLOG   64
-#define QUICK_NS  CLOCK_NS_PER_S // a child that dies younger is not replaced at once
-#define RETRY_NS  CLOCK_NS_PER_S
+#define BACKLOG     64
+#define QUICK_NS    CLOCK_NS_PER_S // a child that dies younger is not replaced at once
+#define RETRY_NS    CLOCK_NS_PER_S
 #define ADDRESS_MAX 96
 
 struct http {
@@ -44,7 +44,8 @@ static const char *cure(int error)
 {
     switch (error) {
     case -EADDRINUSE:
-        return "something listens there already, perhaps a ringbolt that is still draining: stop it, or choose another "
+        return "something listens there already, perhaps a ringbolt that is still draining: stop it, or "
+               "choose another "
                "port for admin.http";
     case -EACCES:
         return "ports below 1024 need a privilege: choose another port for admin.http, or start as root";
@@ -69,7 +70,8 @@ static int listen_at(const struct config_address *address)
     if (error == 0 && address->socket.ss_family == AF_INET6 &&
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof(no)) < 0)
         error = -errno;
-    if (error == 0 && (bind(fd, (const struct sockaddr *)&address->socket, address->length) < 0 || listen(fd, BACKLOG) < 0))
+    if (error == 0 &&
+        (bind(fd, (const struct sockaddr *)&address->socket, address->length) < 0 || listen(fd, BACKLOG) < 0))
         error = -errno;
     if (error < 0 && fd >= 0)
         close(fd);
@@ -87,8 +89,8 @@ static void note_address(struct http *http, const char *configured)
     if (getsockname(http->fd, (struct sockaddr *)&bound, &length) == 0)
         port = bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
                                            : ((struct sockaddr_in *)&bound)->sin_port;
-    snprintf(http->address, sizeof(http->address), "%.*s:%u", colon ? (int)(colon - configured) : 0, configured,
-             ntohs(port));
+    snprintf(http->address, sizeof(http->address), "%.*s:%u", colon ? (int)(colon - configured) : 0,
+             configured, ntohs(port));
 }
 
 // ---- answers ----
@@ -107,8 +109,8 @@ static void close_channel(struct http *http)
 static bool flush(struct http *http)
 {
     while (http->output) {
-        ssize_t sent =
-            send(http->channel, http->output + http->sent, http->length - http->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = send(http->channel, http->output + http->sent, http->length - http->sent,
+                            MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (sent < 0 && errno == EINTR)
             continue;
@@ -135,7 +137,7 @@ static bool answer(struct http *http, char question)
 
     json_decref(json);
     if (!text)
-        return false; // no memory, or nothing that we know: the next child may fare better
+        return false;    // no memory, or nothing that we know: the next child may fare better
     text[length] = '\n'; // in place of its end
     http->output = text;
     http->length = length + 1;
@@ -233,7 +235,8 @@ bool http_reap(struct http *http, pid_t pid, int status)
     close_channel(http);
     wait_ns = clock_now_ns() - http->started_ns < QUICK_NS ? RETRY_NS : 0;
     log_error("the process that serves metrics died", log_integer("http_pid", pid),
-              WIFSIGNALED(status) ? log_integer("signal", WTERMSIG(status)) : log_integer("status", WEXITSTATUS(status)),
+              WIFSIGNALED(status) ? log_integer("signal", WTERMSIG(status))
+                                  : log_integer("status", WEXITSTATUS(status)),
               log_integer("retry_ms", wait_ns / CLOCK_NS_PER_MS));
     plan(http, wait_ns);
     return true;
@@ -252,8 +255,8 @@ int http_open(struct master *master)
     fd = listen_at(address);
     http = fd < 0 ? NULL : calloc(1, sizeof(*http));
     if (!http) {
-        log_error("cannot listen for metrics", log_text("address", address->text), log_errno(fd < 0 ? fd : -ENOMEM),
-                  log_text("cure", cure(fd)));
+        log_error("cannot listen for metrics", log_text("address", address->text),
+                  log_errno(fd < 0 ? fd : -ENOMEM), log_text("cure", cure(fd)));
         if (fd >= 0)
             close(fd);
         return fd < 0 ? fd : -ENOMEM;

@@ -23,17 +23,17 @@
 #include "http_page.h"
 #include "ringbolt/clock.h"
 
-#define STATUS_USAGE     2
-#define CONNECTIONS_MAX  64u
-#define MEMORY_MAX       ((size_t)16 * 1024) // of each connection: its request's head fits in, or it is refused
-#define IDLE_S           10u
-#define REQUEST_NS       (15 * CLOCK_NS_PER_S) // for a request and its answer
-#define PATIENCE_MS      2000                  // with the master
-#define FRESH_NS         (100 * CLOCK_NS_PER_MS) // so long an answer of the master's serves others too
-#define ANSWER_MAX       ((size_t)256 << 20)
-#define DESCRIPTORS_MAX  (CONNECTIONS_MAX + 32)
-#define TURN_MS          1000
-#define FILE_RIGHTS      ((UINT64_C(1) << 13) - 1) // all that Landlock's first version knows
+#define STATUS_USAGE    2
+#define CONNECTIONS_MAX 64u
+#define MEMORY_MAX      ((size_t)16 * 1024) // of each connection: its request's head fits in, or it is refused
+#define IDLE_S          10u
+#define REQUEST_NS      (15 * CLOCK_NS_PER_S)   // for a request and its answer
+#define PATIENCE_MS     2000                    // with the master
+#define FRESH_NS        (100 * CLOCK_NS_PER_MS) // so long an answer of the master's serves others too
+#define ANSWER_MAX      ((size_t)256 << 20)
+#define DESCRIPTORS_MAX (CONNECTIONS_MAX + 32)
+#define TURN_MS         1000
+#define FILE_RIGHTS     ((UINT64_C(1) << 13) - 1) // all that Landlock's first version knows
 
 struct visit { // a connection
     int fd;    // -1: none
@@ -71,7 +71,8 @@ static bool hear(struct child *child, uint64_t until_ns)
     }
     if (now_ns >= until_ns || poll(&polled, 1, (int)((until_ns - now_ns) / CLOCK_NS_PER_MS) + 1) <= 0)
         return false;
-    length = recv(STDIN_FILENO, child->input + child->input_length, child->input_size - child->input_length, MSG_DONTWAIT);
+    length = recv(STDIN_FILENO, child->input + child->input_length, child->input_size - child->input_length,
+                  MSG_DONTWAIT);
     if (length == 0 || (length < 0 && errno != EAGAIN && errno != EINTR))
         child->is_master_gone = true;
     child->input_length += length > 0 ? (size_t)length : 0;
@@ -127,7 +128,8 @@ static json_t *status_of(struct child *child)
 // ---- answers ----
 
 // `text` is freed with the answer.
-static enum MHD_Result reply(struct MHD_Connection *connection, unsigned code, const char *type, char *text, size_t length)
+static enum MHD_Result reply(struct MHD_Connection *connection, unsigned code, const char *type, char *text,
+                             size_t length)
 {
     struct MHD_Response *response =
         text ? MHD_create_response_from_buffer(length, text, MHD_RESPMEM_MUST_FREE) : NULL;
@@ -152,7 +154,8 @@ static enum MHD_Result say(struct MHD_Connection *connection, unsigned code, con
     char *text = NULL;
     int length = asprintf(&text, "%s\n", words);
 
-    return reply(connection, code, "text/plain; charset=utf-8", length < 0 ? NULL : text, length < 0 ? 0 : (size_t)length);
+    return reply(connection, code, "text/plain; charset=utf-8", length < 0 ? NULL : text,
+                 length < 0 ? 0 : (size_t)length);
 }
 
 static enum MHD_Result no_answer(struct MHD_Connection *connection)
@@ -175,7 +178,8 @@ static enum MHD_Result serve_status(struct child *child, struct MHD_Connection *
     const json_t *status = status_of(child);
     char *text = status ? json_dumps(status, JSON_COMPACT) : NULL;
 
-    return text ? reply(connection, MHD_HTTP_OK, "application/json", text, strlen(text)) : no_answer(connection);
+    return text ? reply(connection, MHD_HTTP_OK, "application/json", text, strlen(text))
+                : no_answer(connection);
 }
 
 static enum MHD_Result serve_live(struct child *child, struct MHD_Connection *connection)
@@ -195,7 +199,8 @@ static enum MHD_Result serve_ready(struct child *child, struct MHD_Connection *c
 
     if (!health)
         return no_answer(connection);
-    result = reason ? say(connection, MHD_HTTP_SERVICE_UNAVAILABLE, reason) : say(connection, MHD_HTTP_OK, "ready");
+    result = reason ? say(connection, MHD_HTTP_SERVICE_UNAVAILABLE, reason)
+                    : say(connection, MHD_HTTP_OK, "ready");
     json_decref(health);
     return result;
 }
@@ -260,7 +265,8 @@ static bool is_host_good(struct MHD_Connection *connection)
     const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
     struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
     socklen_t length = sizeof(local);
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     char name[64] = "";
     struct in6_addr address;
     size_t size;
@@ -279,8 +285,9 @@ static bool is_host_good(struct MHD_Connection *connection)
            inet_pton(AF_INET6, name, &address) == 1;
 }
 
-static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection, const char *url, const char *method,
-                                  const char *version, const char *upload, size_t *upload_size, void **marked)
+static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **marked)
 {
     static int mark;
 
@@ -297,7 +304,8 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
         return say(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET and HEAD are all there is");
     if (!is_host_good(connection))
-        return say(connection, MHD_HTTP_MISDIRECTED_REQUEST, "this is for localhost, or an address, not for that host");
+        return say(connection, MHD_HTTP_MISDIRECTED_REQUEST,
+                   "this is for localhost, or an address, not for that host");
     for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
         if (strcmp(url, pages[i].path) == 0)
             return pages[i].serve(owner, connection);
@@ -329,9 +337,11 @@ static void on_connection(void *owner, struct MHD_Connection *connection, void *
     }
 }
 
-static void on_completed(void *owner, struct MHD_Connection *connection, void **marked, enum MHD_RequestTerminationCode code)
+static void on_completed(void *owner, struct MHD_Connection *connection, void **marked,
+                         enum MHD_RequestTerminationCode code)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct visit *visit = info ? info->socket_context : NULL;
 
     (void)owner;
@@ -368,7 +378,8 @@ static void limit(int resource, rlim_t most)
 static void confine(void)
 {
     struct landlock_ruleset_attr attributes = {.handled_access_fs = FILE_RIGHTS};
-    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes.handled_access_fs), 0);
+    int ruleset =
+        (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes.handled_access_fs), 0);
 
     (void)prctl(PR_SET_NAME, "ringbolt-http"); // instead of "exe"
     limit(RLIMIT_FSIZE, 0);
@@ -383,11 +394,11 @@ static void confine(void)
 // Not with MHD_USE_EPOLL: that (0.9.75, edge-triggered) misses an end of file that comes together with the last bytes.
 static struct MHD_Daemon *start(struct child *child)
 {
-    return MHD_start_daemon(MHD_NO_FLAG, 0, NULL, NULL, on_request, child, MHD_OPTION_LISTEN_SOCKET,
-                            (MHD_socket)STDOUT_FILENO, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S,
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, on_connection, child,
-                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, child, MHD_OPTION_END);
+    return MHD_start_daemon(
+        MHD_NO_FLAG, 0, NULL, NULL, on_request, child, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)STDOUT_FILENO,
+        MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, child, MHD_OPTION_NOTIFY_COMPLETED, on_completed, child, MHD_OPTION_END);
 }
 
 static struct timeval wait_time(struct MHD_Daemon *daemon)
@@ -434,7 +445,8 @@ _Noreturn void http_child(void)
     socklen_t length = sizeof(type);
 
     if (getsockopt(STDIN_FILENO, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_STREAM) {
-        fprintf(stderr, "ringbolt: %s is a command that ringbolt calls itself, to serve metrics\n", HTTP_COMMAND);
+        fprintf(stderr, "ringbolt: %s is a command that ringbolt calls itself, to serve metrics\n",
+                HTTP_COMMAND);
         _exit(STATUS_USAGE);
     }
     for (size_t i = 0; i < CONNECTIONS_MAX; i++)

@@ -52,7 +52,8 @@ static void print_escaped(FILE *out, const char *text)
 }
 
 // `suffix` belongs to the name, `le` is a further label or NULL.
-static void print_name(FILE *out, const char *name, const char *suffix, const struct labels *labels, const char *le)
+static void print_name(FILE *out, const char *name, const char *suffix, const struct labels *labels,
+                       const char *le)
 {
     fprintf(out, "%s%s", name, suffix);
     for (size_t i = 0; i < labels->count; i++) {
@@ -133,19 +134,22 @@ static void print_simple(FILE *out, const struct simple *simple, const json_t *a
         else if (json_is_boolean(value))
             print_integer(out, simple->name, labels(each), json_is_true(value));
         else if (json_is_string(value)) // a state: whether it is the good one
-            print_integer(out, simple->name, labels(each), strcmp(json_string_value(value), "ready") == 0 ||
-                                                               strcmp(json_string_value(value), "up") == 0);
+            print_integer(out, simple->name, labels(each),
+                          strcmp(json_string_value(value), "ready") == 0 ||
+                              strcmp(json_string_value(value), "up") == 0);
     }
 }
 
-static void print_all_simple(FILE *out, const struct simple *simple, size_t count, const json_t *array, labels_of *labels)
+static void print_all_simple(FILE *out, const struct simple *simple, size_t count, const json_t *array,
+                             labels_of *labels)
 {
     for (size_t i = 0; i < count; i++)
         print_simple(out, &simple[i], array, labels);
 }
 
 // Every member of the object behind `key`, under the label `by`.
-static void print_members(FILE *out, const struct simple *simple, const char *by, const json_t *array, labels_of *labels)
+static void print_members(FILE *out, const struct simple *simple, const char *by, const json_t *array,
+                          labels_of *labels)
 {
     const json_t *each;
     const char *key;
@@ -198,7 +202,8 @@ static void print_handshakes(FILE *out, const json_t *listeners)
             struct labels labels = with(listener_labels(listener), "version", text_of(each, "version"));
 
             labels = with(labels, "cipher", text_of(each, "cipher"));
-            labels = with(labels, "resumed", json_is_true(json_object_get(each, "resumed")) ? "true" : "false");
+            labels =
+                with(labels, "resumed", json_is_true(json_object_get(each, "resumed")) ? "true" : "false");
             print_integer(out, name, labels, integer_of(each, "count"));
         }
     }
@@ -211,13 +216,16 @@ static void print_listener_times(FILE *out, const json_t *listeners)
     const json_t *each;
     size_t i;
 
-    print_head(out, handshake, "histogram", "From the moment a client is accepted until its handshake is done.");
+    print_head(out, handshake, "histogram",
+               "From the moment a client is accepted until its handshake is done.");
     json_array_foreach(listeners, i, each)
     {
         const json_t *both = json_object_get(each, "handshake_seconds");
 
-        print_histogram(out, handshake, with(listener_labels(each), "resumed", "false"), json_object_get(both, "full"));
-        print_histogram(out, handshake, with(listener_labels(each), "resumed", "true"), json_object_get(both, "resumed"));
+        print_histogram(out, handshake, with(listener_labels(each), "resumed", "false"),
+                        json_object_get(both, "full"));
+        print_histogram(out, handshake, with(listener_labels(each), "resumed", "true"),
+                        json_object_get(both, "resumed"));
     }
     print_head(out, duration, "histogram", "How long connections lived that have ended.");
     json_array_foreach(listeners, i, each)
@@ -230,17 +238,19 @@ static void print_listeners(FILE *out, const json_t *listeners)
         {"ringbolt_connections", "gauge", "connections", "Connections of clients that are live."},
         {"ringbolt_connections_total", "counter", "accepted", "Connections of clients that were accepted."},
     };
-    static const struct simple ended = {"ringbolt_connections_ended_total", "counter", "ends",
-                                        "Connections that ended, by the word that the log has for the reason."};
+    static const struct simple ended = {
+        "ringbolt_connections_ended_total", "counter", "ends",
+        "Connections that ended, by the word that the log has for the reason."};
     static const struct simple refused = {"ringbolt_clients_refused_total", "counter", "refused",
                                           "Clients that a limit for one client turned away."};
-    static const struct simple pauses = {"ringbolt_accept_pauses_total", "counter", "pauses",
-                                         "Times that a worker stopped accepting for a moment, by the limit that was met."};
+    static const struct simple pauses = {
+        "ringbolt_accept_pauses_total", "counter", "pauses",
+        "Times that a worker stopped accepting for a moment, by the limit that was met."};
 
     print_all_simple(out, simple, COUNT(simple), listeners, listener_labels);
     print_bytes(out, "ringbolt_bytes_total",
-                "Plaintext that passed, in: from clients to servers, out: from servers to clients.", listeners,
-                listener_labels);
+                "Plaintext that passed, in: from clients to servers, out: from servers to clients.",
+                listeners, listener_labels);
     print_members(out, &ended, "reason", listeners, listener_labels);
     print_members(out, &refused, "limit", listeners, listener_labels);
     print_members(out, &pauses, "limit", listeners, listener_labels);
@@ -287,19 +297,21 @@ static void print_servers(FILE *out, const json_t *upstreams)
 {
     static const struct simple simple[] = {
         {"ringbolt_server_up", "gauge", "health", "1: its health is held to be good. 0: it is out."},
-        {"ringbolt_server_ready", "gauge", "state", "1: it gets new connections. 0: an operator has set it to drain or down."},
-        {"ringbolt_server_connections", "gauge", "connections", "Connections that it has, attempts to connect included."},
+        {"ringbolt_server_ready", "gauge", "state",
+         "1: it gets new connections. 0: an operator has set it to drain or down."},
+        {"ringbolt_server_connections", "gauge", "connections",
+         "Connections that it has, attempts to connect included."},
         {"ringbolt_server_connects_total", "counter", "connects", "Connects that succeeded."},
         {"ringbolt_server_connect_failures_total", "counter", "failures", "Connects that failed."},
     };
-    static const struct simple failures = {
-        "ringbolt_server_connections_failed_total", "counter", "ends",
-        "Connections that a server had taken and that ended because of it, by the word that the log has for the reason."};
+    static const struct simple failures = {"ringbolt_server_connections_failed_total", "counter", "ends",
+                                           "Connections that a server had taken and that ended because of "
+                                           "it, by the word that the log has for the reason."};
     json_t *servers = flatten(upstreams);
 
     print_all_simple(out, simple, COUNT(simple), servers, server_labels);
-    print_bytes(out, "ringbolt_server_bytes_total", "Plaintext that passed, in: to this server, out: from it.", servers,
-                server_labels);
+    print_bytes(out, "ringbolt_server_bytes_total",
+                "Plaintext that passed, in: to this server, out: from it.", servers, server_labels);
     print_members(out, &failures, "reason", servers, server_labels);
     json_decref(servers);
 }
@@ -309,14 +321,16 @@ static void print_upstreams(FILE *out, const json_t *upstreams)
     static const char connect[] = "ringbolt_upstream_connect_seconds";
     static const struct simple waiting = {"ringbolt_upstream_waiting", "gauge", "waiting",
                                           "Connections that wait for a server because all are full."};
-    static const struct simple failures = {"ringbolt_upstream_connections_failed_total", "counter", "ends",
-                                           "Connections that no server took, by the word that the log has for the reason."};
+    static const struct simple failures = {
+        "ringbolt_upstream_connections_failed_total", "counter", "ends",
+        "Connections that no server took, by the word that the log has for the reason."};
     const json_t *each;
     size_t i;
 
     print_simple(out, &waiting, upstreams, upstream_labels);
     print_members(out, &failures, "reason", upstreams, upstream_labels);
-    print_head(out, connect, "histogram", "From the end of the handshake until a server has taken the connection.");
+    print_head(out, connect, "histogram",
+               "From the end of the handshake until a server has taken the connection.");
     json_array_foreach(upstreams, i, each)
         print_histogram(out, connect, upstream_labels(each), json_object_get(each, "connect_seconds"));
     print_servers(out, upstreams);
@@ -335,17 +349,23 @@ static struct labels worker_labels(const json_t *each)
 static void print_workers(FILE *out, const json_t *workers)
 {
     static const struct simple simple[] = {
-        {"ringbolt_worker_ready", "gauge", "state", "1: it accepts connections. 0: it is starting, or dead and not yet replaced."},
-        {"ringbolt_worker_starts_total", "counter", "starts", "Times that it was started: more than once, it died."},
+        {"ringbolt_worker_ready", "gauge", "state",
+         "1: it accepts connections. 0: it is starting, or dead and not yet replaced."},
+        {"ringbolt_worker_starts_total", "counter", "starts",
+         "Times that it was started: more than once, it died."},
         {"ringbolt_worker_connections", "gauge", "connections", "Connections that it has."},
         {"ringbolt_worker_cpu_seconds_total", "counter", "cpu_s", "Processor time of its process."},
-        {"ringbolt_worker_resident_memory_bytes", "gauge", "memory_bytes", "Memory of its process, shared memory included."},
+        {"ringbolt_worker_resident_memory_bytes", "gauge", "memory_bytes",
+         "Memory of its process, shared memory included."},
         {"ringbolt_worker_buffer_bytes", "gauge", "buffer_bytes", "Relay buffers in use."},
-        {"ringbolt_worker_buffer_limit_bytes", "gauge", "buffer_bytes_max", "Relay buffers that it may use: its share of limits.memory."},
-        {"ringbolt_worker_buffer_waits_total", "counter", "starved", "Times that a connection had to wait for a buffer."},
+        {"ringbolt_worker_buffer_limit_bytes", "gauge", "buffer_bytes_max",
+         "Relay buffers that it may use: its share of limits.memory."},
+        {"ringbolt_worker_buffer_waits_total", "counter", "starved",
+         "Times that a connection had to wait for a buffer."},
         {"ringbolt_ring_overflows_total", "counter", "ring_overflows",
          "Turns of the loop in which more had completed than io_uring's queue holds."},
-        {"ringbolt_ring_refused_total", "counter", "ring_refused", "Operations that io_uring had no room for and that were tried again."},
+        {"ringbolt_ring_refused_total", "counter", "ring_refused",
+         "Operations that io_uring had no room for and that were tried again."},
     };
 
     print_all_simple(out, simple, COUNT(simple), workers, worker_labels);
@@ -355,7 +375,8 @@ static void print_workers(FILE *out, const json_t *workers)
 
 static struct labels layer_labels(const json_t *each)
 {
-    struct labels labels = with(label("side", text_of(each, "side")), "direction", text_of(each, "direction"));
+    struct labels labels =
+        with(label("side", text_of(each, "side")), "direction", text_of(each, "direction"));
 
     return with(with(labels, "layer", text_of(each, "layer")), "reason", text_of(each, "reason"));
 }
@@ -367,9 +388,9 @@ static struct labels side_labels(const json_t *each)
 
 static void print_records(FILE *out, const json_t *status)
 {
-    static const struct simple layers = {
-        "ringbolt_record_layer_connections_total", "counter", "connections",
-        "Directions of TLS connections that have ended, by where their records were last protected, and why not in the kernel."};
+    static const struct simple layers = {"ringbolt_record_layer_connections_total", "counter", "connections",
+                                         "Directions of TLS connections that have ended, by where their "
+                                         "records were last protected, and why not in the kernel."};
     static const struct simple updates[] = {
         {"ringbolt_key_updates_received_total", "counter", "received", "KeyUpdates from peers."},
         {"ringbolt_key_updates_sent_total", "counter", "sent", "KeyUpdates to peers."},
@@ -397,7 +418,8 @@ static struct labels certificate_labels(const json_t *each)
     static char slot[32]; // until the next call
 
     snprintf(slot, sizeof(slot), "%" JSON_INTEGER_FORMAT, integer_of(each, "slot"));
-    return with(with(label("name", text_of(each, "name")), "certificate", text_of(each, "certificate")), "slot", slot);
+    return with(with(label("name", text_of(each, "name")), "certificate", text_of(each, "certificate")),
+                "slot", slot);
 }
 
 static void print_certificates(FILE *out, const json_t *certificates)
@@ -405,7 +427,8 @@ static void print_certificates(FILE *out, const json_t *certificates)
     static const struct simple simple[] = {
         {"ringbolt_certificate_not_after_seconds", "gauge", "not_after_s",
          "When a certificate in service ends, in seconds since 1970; those that end first."},
-        {"ringbolt_certificate_handshakes_total", "counter", "handshakes", "Full handshakes that it, or what it replaced, was shown in."},
+        {"ringbolt_certificate_handshakes_total", "counter", "handshakes",
+         "Full handshakes that it, or what it replaced, was shown in."},
     };
     static const char count[] = "ringbolt_certificates";
     static const char problems[] = "ringbolt_certificate_problems";
@@ -414,7 +437,8 @@ static void print_certificates(FILE *out, const json_t *certificates)
     print_integer(out, count, (struct labels){.count = 0}, integer_of(certificates, "count"));
     print_head(out, problems, "gauge", "Certificates whose files, as they are now, are not what is served.");
     print_integer(out, problems, (struct labels){.count = 0}, integer_of(certificates, "problems"));
-    print_all_simple(out, simple, COUNT(simple), json_object_get(certificates, "first_to_end"), certificate_labels);
+    print_all_simple(out, simple, COUNT(simple), json_object_get(certificates, "first_to_end"),
+                     certificate_labels);
 }
 
 // ---- all of it ----
@@ -431,7 +455,8 @@ static void print_process(FILE *out, const json_t *status)
 
     print_head(out, info, "gauge", "What is running.");
     print_integer(out, info, label("version", text_of(status, "version")), 1);
-    print_head(out, ready, "gauge", "1: every worker accepts connections. 0: starting, draining, or a worker is missing.");
+    print_head(out, ready, "gauge",
+               "1: every worker accepts connections. 0: starting, draining, or a worker is missing.");
     print_integer(out, ready, none, json_is_true(json_object_get(status, "ready")));
     print_head(out, start, "gauge", "When it was started, in seconds since 1970.");
     print_real(out, start, "", none, json_real_value(json_object_get(status, "started_s")));

@@ -48,6 +48,8 @@ static const char *cure(int error, sa_family_t family)
         return "a file that is no socket is in the way: remove it, or choose another path";
     case -ENOENT:
         return "the directory does not exist: make it";
+    case -E2BIG:
+        return "more sockets were passed for this address than there are workers: pass one, or raise `workers`";
     default:
         return NULL;
     }
@@ -69,11 +71,6 @@ static in_port_t *port_of(struct endpoint_address *address)
                                                  : &((struct sockaddr_in *)&address->socket)->sin_port;
 }
 
-static int set_option(int fd, int level, int option, int value)
-{
-    return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
-}
-
 // A bound socket, not yet listening; or -errno.
 static int bind_tcp(const struct endpoint_address *address, bool is_shared)
 {
@@ -82,11 +79,11 @@ static int bind_tcp(const struct endpoint_address *address, bool is_shared)
 
     if (fd < 0)
         return fd;
-    error = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    error = socket_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (error == 0 && is_shared)
-        error = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        error = socket_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (error == 0 && address->socket.ss_family == AF_INET6)
-        error = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !address->is_any);
+        error = socket_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, !address->is_any);
     if (error == 0 && bind(fd, (const struct sockaddr *)&address->socket, address->length) < 0)
         error = -errno;
     if (error < 0) {
@@ -103,7 +100,7 @@ static int tune(int fd, const struct config_listener *listener)
 
     socket_prepare(fd);
     if (error == 0 && listener->fast_open > 0)
-        error = set_option(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)listener->fast_open);
+        error = socket_set(fd, IPPROTO_TCP, TCP_FASTOPEN, (int)listener->fast_open);
     return error;
 }
 
@@ -139,7 +136,7 @@ static int open_group(struct listening *listening, size_t index, struct endpoint
         if (error == 0 && listen(fd, (int)listener->backlog) < 0)
             error = -errno;
         if (error == 0 && worker == 0)
-            error = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+            error = socket_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     }
     return error;
 }
@@ -193,6 +190,49 @@ static int open_tcp(struct listening *listening, size_t index)
         return -ENOMEM;
     }
     return 0;
+}
+
+// ---- sockets that were passed ----
+
+static int prepare_passed(const struct listening *listening, size_t index, int fd)
+{
+    const struct config_listener *listener = &listening->config->listeners[index];
+    bool is_unix = listener->address.socket.ss_family == AF_UNIX;
+    int error = is_unix ? 0 : tune(fd, listener);
+
+    if (error < 0)
+        return error;
+    return listen(fd, is_unix ? SOMAXCONN : (int)listener->backlog) < 0 ? -errno : 0; // again: moves the backlog
+}
+
+// All workers share what was passed, and nothing is added to it: the service manager keeps the socket while we are restarted, and
+// who waits in its queue is served afterwards, where the queue of a socket of our own would go with us. Several sockets at
+// one address (ListenStream= repeated, ReusePort=yes) are dealt out, and each must have a worker. 1: taken, 0: none, or -errno.
+static int open_passed(struct listening *listening, size_t index, struct activation *passed)
+{
+    const struct config *config = listening->config;
+    const struct config_address *address = &config->listeners[index].address;
+    unsigned count = 0;
+    int error = 0;
+    int fd;
+
+    while (error == 0 && (fd = activation_take(passed, address)) >= 0) {
+        if (count == config->workers) {
+            close(fd);
+            return -E2BIG;
+        }
+        listening->fds[count++ * config->listener_count + index] = fd;
+        error = prepare_passed(listening, index, fd);
+    }
+    for (unsigned worker = count; count > 0 && error == 0 && worker < config->workers; worker++) {
+        fd = fcntl(listening->fds[worker % count * config->listener_count + index], F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+            return -errno;
+        listening->fds[worker * config->listener_count + index] = fd;
+    }
+    if (count > 0 && error == 0 && !(listening->texts[index] = strdup(address->text)))
+        error = -ENOMEM;
+    return error < 0 ? error : count > 0;
 }
 
 // ---- unix ----
@@ -254,7 +294,17 @@ static int open_unix(struct listening *listening, size_t index)
 
 // ---- all of them ----
 
-int listening_open(struct listening *listening, const struct config *config)
+static int open_one(struct listening *listening, size_t index, struct activation *passed)
+{
+    int result = open_passed(listening, index, passed);
+
+    if (result != 0)
+        return result;
+    return listening->config->listeners[index].address.socket.ss_family == AF_UNIX ? open_unix(listening, index)
+                                                                                   : open_tcp(listening, index);
+}
+
+int listening_open(struct listening *listening, const struct config *config, struct activation *passed)
 {
     size_t total = config->listener_count * config->workers;
 
@@ -272,14 +322,17 @@ int listening_open(struct listening *listening, const struct config *config)
         return -ENOMEM;
     }
     for (size_t i = 0; i < config->listener_count; i++) {
-        int error = config->listeners[i].address.socket.ss_family == AF_UNIX ? open_unix(listening, i)
-                                                                             : open_tcp(listening, i);
+        int error = open_one(listening, i, passed);
 
         if (error < 0) {
             complain(listening, i, error);
             listening_close(listening);
             return error;
         }
+    }
+    if (passed && activation_check(passed) < 0) {
+        listening_close(listening);
+        return -EINVAL;
     }
     return 0;
 }

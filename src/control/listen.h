@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "activation.h"
 #include "ringbolt/config.h"
 #include "unix_file.h"
 
@@ -16,8 +17,9 @@ struct listening {
     struct unix_file *files;      // by listener: those of unix addresses
 };
 
-// 0, or -errno with the reason and the cure in the log.
-int listening_open(struct listening *listening, const struct config *config);
+// A listener takes over the sockets in `passed` (NULL: none) that have its address, and makes its own where there are none. What was
+// passed and is nobody's is an error. 0, or -errno with the reason and the cure in the log.
+int listening_open(struct listening *listening, const struct config *config, struct activation *passed);
 // Closes what is open and removes the files of unix addresses. Harmless when done before, or on zeroed memory.
 void listening_close(struct listening *listening);
 // The sockets of one worker.

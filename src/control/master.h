@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "account.h"
+#include "activation.h"
 #include "admin.h"
 #include "checks.h"
 #include "http.h"
@@ -17,6 +18,7 @@
 #include "responder.h"
 #include "ringbolt/control.h"
 #include "ringbolt/worker.h"
+#include "service.h"
 #include "sources.h"
 #include "supervise.h"
 #include "tickets.h"
@@ -47,6 +49,7 @@ struct master {
     struct material *material; // what a worker that is forked now would serve
     struct account account;
     struct record_probe probe;
+    struct activation passed;
     struct listening listening;
     struct stats *stats;              // shared with the workers
     struct servers *servers;          // shared likewise
@@ -68,6 +71,7 @@ struct master {
     struct admin *admin;   // NULL: none
     struct http *http;     // likewise
     struct checks *checks; // NULL: none
+    struct service service;
 };
 
 // The ways out (control.c). Each is harmless when the state is there already or further on.

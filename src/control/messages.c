@@ -18,8 +18,8 @@
 #define QUEUE_MAX 1024 // messages; a worker that lets so many wait takes none
 #define RETRY_NS  (100 * CLOCK_NS_PER_MS)
 
-// A change as a file in memory: made once, its descriptor sent to each worker.
-struct memory_file {
+// A descriptor that goes to each worker; that of a change is a file in memory.
+struct passed_file {
     int fd;
     unsigned references;
 };
@@ -27,7 +27,7 @@ struct memory_file {
 struct message {
     struct list node;
     struct worker_message message;
-    struct memory_file *file; // NULL: none goes with it
+    struct passed_file *file; // NULL: none goes with it
 };
 
 // Sequence numbers are compared as a circle: they may wrap.
@@ -38,7 +38,7 @@ static bool is_after(uint32_t a, uint32_t b)
 
 // ---- files in memory ----
 
-static void file_release(struct memory_file *file)
+static void file_release(struct passed_file *file)
 {
     if (!file || --file->references > 0)
         return;
@@ -62,14 +62,14 @@ static int write_all(int fd, const uint8_t *data, size_t size)
 }
 
 // Nobody can change it afterwards, so that a worker may read it where it is.
-static int file_create(const struct change *change, struct memory_file **ret)
+static int file_create(const struct change *change, struct passed_file **ret)
 {
-    struct memory_file *file = malloc(sizeof(*file));
+    struct passed_file *file = malloc(sizeof(*file));
     int error;
 
     if (!file)
         return -ENOMEM;
-    *file = (struct memory_file){.fd = memfd_create("ringbolt-change", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+    *file = (struct passed_file){.fd = memfd_create("ringbolt-change", MFD_CLOEXEC | MFD_ALLOW_SEALING),
                                  .references = 1};
     if (file->fd < 0) {
         error = -errno;
@@ -152,10 +152,10 @@ void messages_writable(struct process *process)
 
 static bool is_answered(uint32_t type)
 {
-    return type == WORKER_CHANGE || type == WORKER_DRAIN_RETIRED;
+    return type == WORKER_CHANGE || type == WORKER_DRAIN_RETIRED || type == WORKER_PING;
 }
 
-static void enqueue(struct process *process, const struct worker_message *contents, struct memory_file *file)
+static void enqueue(struct process *process, const struct worker_message *contents, struct passed_file *file)
 {
     struct messages_queue *queue = &process->messages;
     struct message *message = queue->count < QUEUE_MAX ? malloc(sizeof(*message)) : NULL;
@@ -294,7 +294,7 @@ void messages_init(struct messages *messages)
 }
 
 static void tell_all(struct master *master, enum worker_message_type type, uint64_t value,
-                     struct memory_file *file)
+                     struct passed_file *file)
 {
     struct worker_message message = {.type = type, .sequence = ++master->messages.sequence, .value = value};
 
@@ -312,7 +312,7 @@ void messages_send(struct master *master, enum worker_message_type type, uint64_
 
 int messages_change(struct master *master, const struct change *change)
 {
-    struct memory_file *file = NULL;
+    struct passed_file *file = NULL;
     int error;
 
     if (supervise_alive(master) == 0)
@@ -324,6 +324,20 @@ int messages_change(struct master *master, const struct change *change)
         return error;
     }
     tell_all(master, WORKER_CHANGE, change->size, file);
+    file_release(file);
+    return 0;
+}
+
+int messages_descriptor(struct master *master, enum worker_message_type type, int fd)
+{
+    struct passed_file *file = malloc(sizeof(*file));
+
+    if (!file) {
+        close(fd);
+        return -ENOMEM;
+    }
+    *file = (struct passed_file){.fd = fd, .references = 1};
+    tell_all(master, type, 0, file);
     file_release(file);
     return 0;
 }

@@ -24,6 +24,9 @@ void messages_send(struct master *master, enum worker_message_type type, uint64_
 // Sends a change of material, which the master has applied to its own already. 0, or -errno with a line in the log: nobody was told.
 int messages_change(struct master *master, const struct change *change);
 
+// Sends a descriptor, which it closes in any case once it is sent. 0, or -ENOMEM: nobody was told.
+int messages_descriptor(struct master *master, enum worker_message_type type, int fd);
+
 // ---- waiting until the workers have acted ----
 
 // done: `late` is how many of them have not acted in time, `first_late` the number of one of them.

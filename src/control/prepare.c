@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +15,8 @@
 #include "master.h"
 #include "ringbolt/file.h"
 #include "ringbolt/log.h"
+#include "ringbolt/shared_memory.h"
+#include "ringbolt/socket.h"
 #include "ringbolt/tls.h"
 #include "system.h"
 
@@ -140,12 +141,13 @@ static int check_transparent(const struct config *config)
     for (size_t i = 0; i < config->upstream_count; i++) {
         const struct config_upstream *upstream = &config->upstreams[i];
         int fd = upstream->tcp.is_transparent ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
-        int on = 1;
+        int refusal;
 
         if (fd < 0)
             continue;
-        if (setsockopt(fd, SOL_IP, IP_TRANSPARENT, &on, sizeof(on)) < 0) {
-            error = -errno;
+        refusal = socket_set(fd, SOL_IP, IP_TRANSPARENT, 1);
+        if (refusal < 0) {
+            error = refusal;
             log_error("cannot come from the clients' addresses (tcp.transparent)", log_text("upstream", upstream->name),
                       log_errno(error),
                       log_text("cure", "start as root (workers keep CAP_NET_RAW and nothing else), or "
@@ -158,21 +160,13 @@ static int check_transparent(const struct config *config)
 
 // ---- memory ----
 
-static void *map_shared(size_t size)
-{
-    void *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
 static int make_memory(struct master *master)
 {
     unsigned workers = master->config->workers;
     size_t listeners = master->config->listener_count;
 
     master->admission = admission_create(master->config);
-    master->used = map_shared(USED_SIZE);
+    master->used = shared_memory_create(USED_SIZE);
     master->processes = calloc(workers, sizeof(*master->processes));
     master->keylogs = malloc(listeners * sizeof(*master->keylogs));
     for (size_t i = 0; master->keylogs && i < listeners; i++)
@@ -253,7 +247,6 @@ void prepare_undo(struct master *master)
     free(master->processes);
     servers_destroy(master->servers);
     admission_destroy(master->admission);
-    if (master->used)
-        munmap((void *)master->used, USED_SIZE);
+    shared_memory_destroy((void *)master->used, USED_SIZE);
     stats_destroy(master->stats);
 }

@@ -36,7 +36,7 @@ static char **environment_make(char *variables[VARIABLE_MAX + 1])
 // As for a worker: who stops the master stops its children by way of it.
 static void reset_signals(void)
 {
-    static const int ignored[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR2, SIGPIPE};
+    static const int ignored[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE};
     sigset_t none;
 
     (void)signal(SIGCHLD, SIG_DFL);

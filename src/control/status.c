@@ -49,8 +49,8 @@ json_t *status_histogram(const struct stats_histogram *histogram, enum stats_sca
         if (i < STATS_BOUNDS)
             (void)json_array_append_new(bounds, json_real(seconds_of(bounds_ns[i])));
     }
-    return json_pack("{s:o, s:o, s:I, s:f}", "bounds_s", bounds, "counts", counts, "count", (json_int_t)total, "sum_s",
-                     seconds_of(stats_get(&histogram->sum_ns)));
+    return json_pack("{s:o, s:o, s:I, s:f}", "bounds_s", bounds, "counts", counts, "count", (json_int_t)total,
+                     "sum_s", seconds_of(stats_get(&histogram->sum_ns)));
 }
 
 json_t *status_ends(const stats_word ends[STATS_ENDS])
@@ -83,9 +83,10 @@ static json_t *layers_json(const struct stats_worker *sum)
 
                 if (layer)
                     (void)json_array_append_new(
-                        array, json_pack("{s:s, s:s, s:s, s:s, s:I}", "side", sides[side], "direction",
-                                         directions[direction], "layer", layer, "reason", reason, "connections",
-                                         (json_int_t)stats_get(&sum->layers[side][direction][i])));
+                        array,
+                        json_pack("{s:s, s:s, s:s, s:s, s:I}", "side", sides[side], "direction",
+                                  directions[direction], "layer", layer, "reason", reason, "connections",
+                                  (json_int_t)stats_get(&sum->layers[side][direction][i])));
             }
         }
     }
@@ -127,8 +128,9 @@ json_t *status_kernel_tls(const struct master *master)
     json_t *statistics = kernel_statistics();
 
     return json_pack("{s:b, s:o, s:b, s:o}", "available", is_available, "reason",
-                     is_available ? json_null() : json_string(control_ktls_reason(master->probe.attach_error)), "rekey",
-                     master->probe.rekey, "statistics", statistics ? statistics : json_null());
+                     is_available ? json_null()
+                                  : json_string(control_ktls_reason(master->probe.attach_error)),
+                     "rekey", master->probe.rekey, "statistics", statistics ? statistics : json_null());
 }
 
 // ---- health ----
@@ -154,8 +156,8 @@ json_t *status_health(const struct master *master)
 {
     const char *reason = why_not_ready(master);
 
-    return json_pack("{s:b, s:s, s:b, s:s?}", "ok", 1, "state", admin_state_text(master), "ready", reason == NULL, "reason",
-                     reason);
+    return json_pack("{s:b, s:s, s:b, s:s?}", "ok", 1, "state", admin_state_text(master), "ready",
+                     reason == NULL, "reason", reason);
 }
 
 // ---- all of it ----
@@ -166,8 +168,7 @@ static uint64_t member_sum(const json_t *array, const char *key)
     const json_t *each;
     size_t i;
 
-    json_array_foreach(array, i, each)
-        total += (uint64_t)json_integer_value(json_object_get(each, key));
+    json_array_foreach(array, i, each) total += (uint64_t)json_integer_value(json_object_get(each, key));
     return total;
 }
 
@@ -182,15 +183,16 @@ static json_t *totals_json(const json_t *listeners)
 
     json_array_foreach(listeners, i, listener)
     {
-        json_array_foreach(json_object_get(listener, "handshakes"), j, handshake)
-            *(json_is_true(json_object_get(handshake, "resumed")) ? &resumed : &full) +=
-                (uint64_t)json_integer_value(json_object_get(handshake, "count"));
+        json_array_foreach(json_object_get(listener, "handshakes"), j, handshake) *
+            (json_is_true(json_object_get(handshake, "resumed")) ? &resumed : &full) +=
+            (uint64_t)json_integer_value(json_object_get(handshake, "count"));
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "connections", (json_int_t)member_sum(listeners, "connections"),
-                     "accepted", (json_int_t)member_sum(listeners, "accepted"), "bytes_in",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "connections",
+                     (json_int_t)member_sum(listeners, "connections"), "accepted",
+                     (json_int_t)member_sum(listeners, "accepted"), "bytes_in",
                      (json_int_t)member_sum(listeners, "bytes_in"), "bytes_out",
-                     (json_int_t)member_sum(listeners, "bytes_out"), "handshakes", (json_int_t)(full + resumed), "resumed",
-                     (json_int_t)resumed);
+                     (json_int_t)member_sum(listeners, "bytes_out"), "handshakes",
+                     (json_int_t)(full + resumed), "resumed", (json_int_t)resumed);
 }
 
 static json_t *head(const struct master *master)
@@ -201,9 +203,9 @@ static json_t *head(const struct master *master)
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
     time_s = (double)now.tv_sec + (double)now.tv_nsec / (double)CLOCK_NS_PER_S;
-    return json_pack("{s:s, s:i, s:o, s:f, s:o, s:f, s:f}", "version", RINGBOLT_VERSION, "pid", (int)getpid(), "time",
-                     status_time(time_s), "time_s", time_s, "started", status_time(time_s - uptime_s), "started_s",
-                     time_s - uptime_s, "uptime_s", uptime_s);
+    return json_pack("{s:s, s:i, s:o, s:f, s:o, s:f, s:f}", "version", RINGBOLT_VERSION, "pid", (int)getpid(),
+                     "time", status_time(time_s), "time_s", time_s, "started", status_time(time_s - uptime_s),
+                     "started_s", time_s - uptime_s, "uptime_s", uptime_s);
 }
 
 json_t *status_document(struct master *master)
@@ -216,10 +218,11 @@ json_t *status_document(struct master *master)
     stats_sum_workers(master->stats, &sum);
     if (json_object_update_new(json, head(master)) == 0 &&
         json_object_update_new(
-            json, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "totals", totals, "listeners", listeners,
-                            "upstreams", status_upstreams(master), "workers", status_workers(master), "master",
-                            status_master(), "records", layers_json(&sum), "key_updates", key_updates_json(&sum),
-                            "kernel_tls", status_kernel_tls(master), "certificates", status_certificates(master))) == 0)
+            json, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "totals", totals, "listeners",
+                            listeners, "upstreams", status_upstreams(master), "workers",
+                            status_workers(master), "master", status_master(), "records", layers_json(&sum),
+                            "key_updates", key_updates_json(&sum), "kernel_tls", status_kernel_tls(master),
+                            "certificates", status_certificates(master))) == 0)
         return json;
     json_decref(json);
     return NULL;

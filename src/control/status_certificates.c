@@ -64,8 +64,8 @@ static json_t *entry_json(const struct master *master, const struct entry *entry
     for (size_t i = 0; i < 8; i++)
         snprintf(fingerprint + 2 * i, 3, "%02x", certificate->fingerprint[i]);
     return json_pack("{s:I, s:o, s:s, s:o, s:I, s:I, s:b}", "slot", (json_int_t)entry->slot, "name",
-                     admin_text(certificate->name_count > 0 ? certificate->names[0] : ""), "certificate", fingerprint,
-                     "not_after", status_time((double)certificate->not_after_s), "not_after_s",
+                     admin_text(certificate->name_count > 0 ? certificate->names[0] : ""), "certificate",
+                     fingerprint, "not_after", status_time((double)certificate->not_after_s), "not_after_s",
                      (json_int_t)certificate->not_after_s, "handshakes", (json_int_t)used, "problem",
                      (int)entry->has_problem);
 }
@@ -87,6 +87,6 @@ json_t *status_certificates(const struct master *master)
         json_decref(array);
         return NULL;
     }
-    return json_pack("{s:I, s:I, s:o}", "count", (json_int_t)collection.count, "problems", (json_int_t)collection.problems,
-                     "first_to_end", array);
+    return json_pack("{s:I, s:I, s:o}", "count", (json_int_t)collection.count, "problems",
+                     (json_int_t)collection.problems, "first_to_end", array);
 }

@@ -13,7 +13,8 @@ static json_t *limits_json(const struct stats_listener *sum, unsigned from, unsi
     json_t *json = json_object();
 
     for (unsigned i = from; i < to; i++)
-        (void)json_object_set_new(json, stats_limit_name((enum stats_limit)i), number(stats_get(&sum->limits[i])));
+        (void)json_object_set_new(json, stats_limit_name((enum stats_limit)i),
+                                  number(stats_get(&sum->limits[i])));
     return json;
 }
 
@@ -29,8 +30,9 @@ static json_t *handshakes_json(const struct stats_listener *sum)
 
             if (i == STATS_SUITES - 1 && count == 0)
                 continue;
-            (void)json_array_append_new(array, json_pack("{s:s, s:s, s:b, s:o}", "version", suite->version, "cipher",
-                                                         suite->name, "resumed", (int)resumed, "count", number(count)));
+            (void)json_array_append_new(array, json_pack("{s:s, s:s, s:b, s:o}", "version", suite->version,
+                                                         "cipher", suite->name, "resumed", (int)resumed,
+                                                         "count", number(count)));
         }
     }
     return array;
@@ -43,15 +45,16 @@ static json_t *listener_json(const struct master *master, size_t index)
     struct stats_listener sum;
 
     stats_sum_listener(master->stats, index, &sum);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o}", "name",
-                     admin_text(config->name), "address", admin_text(address ? address : config->address.text),
-                     "connections", number(stats_get(&sum.connections)), "accepted", number(stats_get(&sum.accepted)),
-                     "bytes_in", number(stats_get(&sum.bytes_in)), "bytes_out", number(stats_get(&sum.bytes_out)), "ends",
-                     status_ends(sum.ends), "refused", limits_json(&sum, STATS_WAITS, STATS_LIMITS), "pauses",
-                     limits_json(&sum, 0, STATS_WAITS), "handshakes", handshakes_json(&sum), "handshake_seconds", "full",
-                     status_histogram(&sum.handshake_time[0], STATS_SHORT), "resumed",
-                     status_histogram(&sum.handshake_time[1], STATS_SHORT), "duration_seconds",
-                     status_histogram(&sum.duration, STATS_LONG));
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o}", "name",
+        admin_text(config->name), "address", admin_text(address ? address : config->address.text),
+        "connections", number(stats_get(&sum.connections)), "accepted", number(stats_get(&sum.accepted)),
+        "bytes_in", number(stats_get(&sum.bytes_in)), "bytes_out", number(stats_get(&sum.bytes_out)), "ends",
+        status_ends(sum.ends), "refused", limits_json(&sum, STATS_WAITS, STATS_LIMITS), "pauses",
+        limits_json(&sum, 0, STATS_WAITS), "handshakes", handshakes_json(&sum), "handshake_seconds", "full",
+        status_histogram(&sum.handshake_time[0], STATS_SHORT), "resumed",
+        status_histogram(&sum.handshake_time[1], STATS_SHORT), "duration_seconds",
+        status_histogram(&sum.duration, STATS_LONG));
 }
 
 json_t *status_listeners(const struct master *master)

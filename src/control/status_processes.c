@@ -28,9 +28,10 @@ static bool process_usage(pid_t pid, double *ret_cpu_s, uint64_t *ret_resident)
     text[length] = '\0';
     behind = strrchr(text, ')'); // a name may hold spaces
     // utime and stime are fields 14 and 15, rss is 24; field 3 is the first behind the name.
-    if (!behind || sscanf(behind + 1,
-                          " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu %lu %*s %*s %*s %*s %*s %*s %*s %*s %ld",
-                          &user, &system, &resident) != 3)
+    if (!behind ||
+        sscanf(behind + 1,
+               " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu %lu %*s %*s %*s %*s %*s %*s %*s %*s %ld",
+               &user, &system, &resident) != 3)
         return false;
     *ret_cpu_s = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
     *ret_resident = (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -58,11 +59,11 @@ static json_t *worker_json(const struct master *master, unsigned index)
         process->pid == 0   ? "dead"
         : process->is_ready ? "ready"
                             : "starting",
-        "starts", (json_int_t)process->starts, "connections", (json_int_t)stats_get(&own->connections), "buffer_bytes",
-        (json_int_t)stats_get(&own->buffers), "buffer_bytes_max",
+        "starts", (json_int_t)process->starts, "connections", (json_int_t)stats_get(&own->connections),
+        "buffer_bytes", (json_int_t)stats_get(&own->buffers), "buffer_bytes_max",
         (json_int_t)(master->config->limits.memory / master->config->workers), "starved",
-        (json_int_t)stats_get(&own->starved), "ring_overflows", (json_int_t)stats_get(&own->overflows), "ring_refused",
-        (json_int_t)stats_get(&own->refused));
+        (json_int_t)stats_get(&own->starved), "ring_overflows", (json_int_t)stats_get(&own->overflows),
+        "ring_refused", (json_int_t)stats_get(&own->refused));
 
     if (json_object_update_new(json, rest) == 0)
         return json;

@@ -26,9 +26,9 @@ static int add_counts(const struct master *master, size_t upstream, size_t serve
     struct stats_server sum;
 
     stats_sum_server(master->stats, servers_number(master->servers, upstream, server), &sum);
-    return json_object_update_new(json, json_pack("{s:I, s:I, s:o}", "bytes_in", (json_int_t)stats_get(&sum.bytes_in),
-                                                  "bytes_out", (json_int_t)stats_get(&sum.bytes_out), "ends",
-                                                  server_failures(sum.ends)));
+    return json_object_update_new(
+        json, json_pack("{s:I, s:I, s:o}", "bytes_in", (json_int_t)stats_get(&sum.bytes_in), "bytes_out",
+                        (json_int_t)stats_get(&sum.bytes_out), "ends", server_failures(sum.ends)));
 }
 
 // For which no server is to blame, or all of them.
@@ -55,8 +55,9 @@ static json_t *upstream_json(const struct master *master, size_t upstream)
             goto failed;
     }
     stats_sum_upstream(master->stats, upstream, &sum);
-    if (json_object_update_new(json, json_pack("{s:o, s:o}", "ends", upstream_ends(sum.ends), "connect_seconds",
-                                               status_histogram(&sum.connect_time, STATS_SHORT))) == 0)
+    if (json_object_update_new(json,
+                               json_pack("{s:o, s:o}", "ends", upstream_ends(sum.ends), "connect_seconds",
+                                         status_histogram(&sum.connect_time, STATS_SHORT))) == 0)
         return json;
 failed:
     json_decref(json);

@@ -29,7 +29,7 @@ uint64_t supervise_patience_ns = 30 * CLOCK_NS_PER_S;
 static void reset_signals(void)
 {
     // The master's business; see control.h.
-    static const int ignored[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR2, SIGPIPE};
+    static const int ignored[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE};
     struct sigaction action;
     sigset_t none;
 

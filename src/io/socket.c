@@ -28,21 +28,17 @@ int socket_accept(int fd)
     return accepted < 0 ? -errno : accepted;
 }
 
+int socket_set(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
 void socket_prepare(int fd)
 {
-    int on = 1;
-
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)socket_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 #define KEEPALIVE_PROBES 3 // without an answer; they take as long together as the silence before them
-
-static int set(int fd, int level, int option, unsigned value)
-{
-    int number = (int)value;
-
-    return setsockopt(fd, level, option, &number, sizeof(number)) < 0 ? -errno : 0;
-}
 
 int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms)
 {
@@ -50,16 +46,16 @@ int socket_tune(int fd, unsigned keepalive_s, unsigned user_timeout_ms)
     int error = 0;
 
     if (keepalive_s > 0) {
-        error = set(fd, IPPROTO_TCP, TCP_KEEPIDLE, keepalive_s);
+        error = socket_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)keepalive_s);
         if (error == 0)
-            error = set(fd, IPPROTO_TCP, TCP_KEEPINTVL, each_s > 0 ? each_s : 1);
+            error = socket_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, each_s > 0 ? (int)each_s : 1);
         if (error == 0)
-            error = set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+            error = socket_set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
         if (error == 0)
-            error = set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+            error = socket_set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     }
     if (error == 0 && user_timeout_ms > 0)
-        error = set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms);
+        error = socket_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)user_timeout_ms);
     return error;
 }
 
@@ -85,13 +81,13 @@ int socket_come_from(int fd, int family, const struct sockaddr_storage *client)
         return -EAFNOSUPPORT;
     if (family == AF_INET) {
         ((struct sockaddr_in *)&address)->sin_port = 0;
-        error = set(fd, SOL_IP, IP_TRANSPARENT, 1);
+        error = socket_set(fd, SOL_IP, IP_TRANSPARENT, 1);
     } else {
         ((struct sockaddr_in6 *)&address)->sin6_port = 0;
-        error = set(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
+        error = socket_set(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
     }
     if (error == 0) // the port is chosen by connect(2), with the server's address in mind
-        error = set(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+        error = socket_set(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     if (error == 0 && bind(fd, (const struct sockaddr *)&address,
                            family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)) < 0)
         error = -errno;

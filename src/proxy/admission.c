@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ringbolt/clock.h"
+#include "ringbolt/shared_memory.h"
 
 #define PLACES_EACH      4 // for each connection that there may be: a quarter is used at most
 #define PLACES_IN_A_ROW  8 // a network may stand at either of two places that its key names, or behind one of them
@@ -137,9 +138,8 @@ struct admission *admission_create(const struct config *config)
     admission->shared_size = admission->part_size * config->workers;
     if (getrandom(admission->seed, sizeof(admission->seed), 0) != sizeof(admission->seed))
         goto fail;
-    admission->shared =
-        mmap(NULL, admission->shared_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (admission->shared == MAP_FAILED)
+    admission->shared = shared_memory_create(admission->shared_size);
+    if (!admission->shared)
         goto fail;
     for (unsigned i = 0; i < config->workers; i++)
         lay_out(admission, i);
@@ -154,7 +154,7 @@ void admission_destroy(struct admission *admission)
 {
     if (!admission)
         return;
-    munmap(admission->shared, admission->shared_size);
+    shared_memory_destroy(admission->shared, admission->shared_size);
     free(admission);
 }
 

@@ -10,6 +10,7 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 #include "ringbolt/socket.h"
+#include "ringbolt/trace.h"
 
 #define REST_NS (2 * CLOCK_NS_PER_S) // without a byte: give back what the idle don't need
 
@@ -128,6 +129,7 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     connection->accepted_ns = connection->active_ns = proxy->now_ns;
     timer_init(&connection->timer);
     list_init(&connection->wait_node);
+    ring_op_init(&connection->watch_op, NULL);
     endpoint_init(&connection->client, fd, true);
     endpoint_init(&connection->server, -1, false);
     flow_init(&connection->up, connection, &connection->client, &connection->server);
@@ -138,6 +140,7 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     connection->is_resting = true;
     wake(connection);
     connection_count_accepted(connection);
+    trace_accept(connection->id, fd, connection->peer);
     admission_enter(proxy->setup.admission, proxy->setup.worker, listener_index(proxy, listener->config),
                     proxy->now_ns);
     if (connection->listener->proxy.mode != CONFIG_PROXY_IN_OFF) {

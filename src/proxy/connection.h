@@ -45,6 +45,7 @@ enum connection_end {
     END_SERVER_UNREACHABLE,
     END_SERVERS_FULL,
     END_QUEUE_TIMEOUT,
+    END_CLIENT_LEFT, // while it waited in a queue
     END_PROXY_HEADER,
     END_CLIENT_LIMIT, // known only when a PROXY header has named the client
     END_HANDSHAKE_FAILED,
@@ -126,6 +127,7 @@ struct connection {
     bool has_place;          // it counts as one of `dialling`'s connections; in later states too
     uint64_t *tried;         // a bit for each server of the upstream; NULL: none yet
     struct list wait_node;   // on proxy->queues, while every server is full
+    struct ring_op watch_op; // whether the client leaves meanwhile; may be in flight a little longer
     const struct config_server *dialling;
     const struct config_server *connected;
 };
@@ -143,6 +145,15 @@ struct listener {
     uint64_t quiet_until_ns[STATS_WAITS]; // by limit: until then nothing is said about it
     int acme; // the folder of `redirect.acme`; -1: none
     uint64_t acme_quiet_until_ns; // until then nothing is said about it
+};
+
+// What of the failed connections was logged (log_limit.c).
+struct log_limit {
+    uint64_t good;              // connections that ended well, for `log.sample`
+    uint64_t until_ns;          // the second that is counted ends then
+    uint32_t said;              // in it
+    uint64_t unsaid[END_COUNT]; // by their ends, since that was last said
+    struct timer timer;         // set: something is to be said
 };
 
 struct proxy {
@@ -179,6 +190,8 @@ struct proxy {
     bool is_stopping;
     struct timer refused_timer; // set: refusals of clients are only counted until then
     uint64_t refused_count;     // since that was last said
+    struct timer news_timer;    // set: more is to be said of servers' health than was said
+    struct log_limit log_limit;
 };
 
 // The place of a listener among the configuration's, and the proxy's.
@@ -280,6 +293,10 @@ void dial_stop(struct connection *connection);    // it waits for no server any 
 void dial_release(struct connection *connection); // its socket to the server is closed; harmless at any time
 void dial_run_queues(struct proxy *proxy);        // those that wait go on if there is room
 
+// ---- waiting.c: DIAL, in a queue ----
+void waiting_start(struct connection *connection);
+void waiting_stop(struct connection *connection); // harmless at any time
+
 // ---- shake.c: SHAKE ----
 bool shake_is_wanted(const struct connection *connection);
 void shake_start(struct connection *connection);
@@ -329,6 +346,10 @@ void connection_count_bytes(const struct connection *connection, bool is_up, uin
 void connection_count_key_updates(const struct connection *connection, const struct endpoint *endpoint,
                                   enum record_direction direction, unsigned updates);
 void connection_count_ended(const struct connection *connection); // with the log line
+// ---- log_limit.c ----
+// Whether a connection that has ended gets its line; if not, it is counted.
+bool log_limit_allows(const struct connection *connection);
+void log_limit_say(struct proxy *proxy); // how many got none: its timer has expired, or the proxy goes
 
 // ---- connection_slab.c ----
 struct connection_slabs *connection_slabs_create(void);

@@ -28,7 +28,8 @@ static struct stats_server *server_of(const struct connection *connection)
     if (!connection->connected)
         return NULL;
     server = (size_t)(connection->connected - setup->config->upstreams[connection->upstream].servers);
-    return stats_server(setup->stats, setup->worker, servers_number(setup->servers, connection->upstream, server));
+    return stats_server(setup->stats, setup->worker,
+                        servers_number(setup->servers, connection->upstream, server));
 }
 
 void connection_count_accepted(const struct connection *connection)
@@ -46,7 +47,8 @@ void connection_count_handshake(const struct connection *connection)
     bool resumed = connection->names.resumed;
 
     stats_add(&listener->handshakes[stats_suite_find(connection->names.suite)][resumed], 1);
-    stats_observe(&listener->handshake_time[resumed], STATS_SHORT, connection->handshaken_ns - connection->accepted_ns);
+    stats_observe(&listener->handshake_time[resumed], STATS_SHORT,
+                  connection->handshaken_ns - connection->accepted_ns);
 }
 
 void connection_count_connected(const struct connection *connection)
@@ -79,7 +81,8 @@ void connection_count_key_updates(const struct connection *connection, const str
 static void count_layer(const struct connection *connection, const struct endpoint *endpoint,
                         enum record_direction direction, uint8_t mode, uint8_t why)
 {
-    if (mode == ENDPOINT_KERNEL || (mode == ENDPOINT_USER && why != ENDPOINT_WHY_NONE)) // else it never came to be decided
+    if (mode == ENDPOINT_KERNEL ||
+        (mode == ENDPOINT_USER && why != ENDPOINT_WHY_NONE)) // else it never came to be decided
         stats_add(&worker_of(connection)->layers[side_of(endpoint)][direction][why], 1);
 }
 

@@ -26,10 +26,13 @@ static struct log_field left_out(void)
 void connection_log(const struct connection *connection)
 {
     const struct proxy *proxy = connection->proxy;
+    const struct config *config = proxy->setup.config;
     const struct endpoint *client = &connection->client;
     const struct endpoint *server = &connection->server;
     const struct connection_names *names = &connection->names;
-    const char *sni = names->sni ? names->sni->text : connection->engine ? engine_sni(connection->engine) : NULL;
+    const char *sni = names->sni           ? names->sni->text
+                      : connection->engine ? engine_sni(connection->engine)
+                                           : NULL;
     bool is_routed = connection->handshaken_ns != 0;
     bool is_handshaken = is_routed && !connection->is_passed && !connection->listener->is_plain;
     bool is_plain = !endpoint_is_tls(client);
@@ -37,7 +40,9 @@ void connection_log(const struct connection *connection)
     char unique_id[UNIQUE_ID_TEXT];
 
     snprintf(certificate, sizeof(certificate), "%016" PRIx64, names->certificate);
-    if (!proxy->setup.config->log.access || connection->end == END_CLIENT_LIMIT) // those are counted together
+    if (!config->log.access || connection->end == END_CLIENT_LIMIT) // those are counted together
+        return;
+    if (!log_limit_allows(connection))
         return;
     log_info(
         "connection", log_integer("id", connection->id), log_text("client", connection->peer),
@@ -55,7 +60,7 @@ void connection_log(const struct connection *connection)
         log_text("record_rx_why", is_plain ? NULL : endpoint_why_text(client->receive_why)),
         connection->route ? log_integer("route", connection->route - connection->listener->routes + 1)
                           : left_out(),
-        log_text("upstream", is_routed ? proxy->setup.config->upstreams[connection->upstream].name : NULL),
+        log_text("upstream", is_routed ? config->upstreams[connection->upstream].name : NULL),
         log_text("server", connection->connected ? connection->connected->address.text : NULL),
         connection->listener->redirect.is_on ? log_integer("requests", connection->requests) : left_out(),
         log_text("server_tls", connection->server_version),
@@ -74,5 +79,7 @@ void connection_log(const struct connection *connection)
         log_real("duration_ms", milliseconds(connection->accepted_ns, proxy->now_ns)),
         log_text("end", connection_end_text(connection->end)),
         log_text("alert", connection->alert != ALERT_NONE ? record_alert_name(connection->alert) : NULL),
-        log_text("detail", connection->detail_owned ? connection->detail_owned : connection->detail));
+        log_text("detail", connection->detail_owned ? connection->detail_owned : connection->detail),
+        connection->end == END_DONE && config->log.sample > 1 ? log_integer("sample", config->log.sample)
+                                                              : left_out());
 }

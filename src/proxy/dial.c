@@ -152,6 +152,7 @@ static void leave_queue(struct connection *connection)
     struct proxy *proxy = connection->proxy;
 
     list_remove(&connection->wait_node);
+    waiting_stop(connection);
     servers_queue_give(proxy->setup.servers, proxy->setup.worker, upstream_of(connection));
 }
 
@@ -168,6 +169,7 @@ static void join_queue(struct connection *connection)
         return;
     }
     list_push_back(&proxy->queues[upstream_of(connection)], &connection->wait_node);
+    waiting_start(connection);
     timer_set(&proxy->wheel, &connection->timer, proxy->now_ns + config->queue.timeout_ns);
     if (!timer_is_set(&proxy->queue_timer))
         timer_set(&proxy->wheel, &proxy->queue_timer, proxy->now_ns + QUEUE_LOOK_NS);

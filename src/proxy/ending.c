@@ -8,6 +8,7 @@
 #include "hsts.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/socket.h"
+#include "ringbolt/trace.h"
 
 #define DRAIN_NS (2 * CLOCK_NS_PER_S) // for the last bytes and the peer's rest
 #define DRAIN_STOP_NS                                                                                        \
@@ -49,6 +50,16 @@ void connection_end_event(struct connection *connection, const struct endpoint *
     }
 }
 
+// An alert can be said. In a stream that is passed through as long as the client has nothing of a server's: it sent its ClientHello, and takes
+// an alert in the clear (RFC 8446 §6, RFC 5246 §7.2).
+static bool is_alerted(const struct connection *connection)
+{
+    const struct flow *down = &connection->down;
+
+    return connection->is_passed ? down->bytes == 0 && down->state != FLOW_SENDING
+                                 : endpoint_is_tls(&connection->client);
+}
+
 void connection_end(struct connection *connection, enum connection_end end, enum record_alert alert,
                     const char *detail)
 {
@@ -57,11 +68,12 @@ void connection_end(struct connection *connection, enum connection_end end, enum
     if (connection->end != END_NONE)
         return;
     connection->end = (uint8_t)end;
-    if (alert != ALERT_NONE && !connection->is_passed && !connection->listener->is_plain)
+    if (alert != ALERT_NONE && (!connection->is_passed || is_alerted(connection)) &&
+        !connection->listener->is_plain)
         connection->alert = (uint8_t)alert;
     if (detail)
         connection->detail = detail;
-    if (endpoint_is_tls(&connection->client))
+    if (is_alerted(connection))
         connection->client.alert_due = (uint8_t)alert;
     connection->is_client_drained = end == END_CLIENT_RESET; // nothing reaches it any more
     // Who has no business here is cut at once, with a reset; who was answered may still be sending, and must not lose the answer.
@@ -244,6 +256,7 @@ static void cancel_all(struct connection *connection)
     ring_cancel(ring, &connection->client.transmit_op);
     ring_cancel(ring, &connection->server.receive_op);
     ring_cancel(ring, &connection->server.transmit_op);
+    waiting_stop(connection);
     timer_set(&connection->proxy->wheel, &connection->timer, until(connection, CANCEL_AGAIN_NS));
 }
 
@@ -258,10 +271,11 @@ void ending_die(struct connection *connection)
 static bool is_quiet(const struct connection *connection)
 {
     return !connection->client.receive_op.in_flight && !connection->client.transmit_op.in_flight &&
-           !connection->server.receive_op.in_flight && !connection->server.transmit_op.in_flight;
+           !connection->server.receive_op.in_flight && !connection->server.transmit_op.in_flight &&
+           !connection->watch_op.in_flight;
 }
 
-// After this nothing refers to the connection: its four operations are not in flight and their completions were run (the ring
+// After this nothing refers to the connection: its operations are not in flight and their completions were run (the ring
 // counts a queued completion as in flight), its timer is off the wheel, its flows are off the proxy's lists, and it leaves the
 // list of connections here.
 bool connection_reap(struct connection *connection)
@@ -278,6 +292,8 @@ bool connection_reap(struct connection *connection)
     admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
     connection_count_ended(connection);
     connection_log(connection);
+    trace_end(connection->id, connection_end_text((enum connection_end)connection->end), connection->up.bytes,
+              connection->down.bytes, connection->proxy->now_ns - connection->accepted_ns);
     timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
     dial_release(connection);

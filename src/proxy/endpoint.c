@@ -17,6 +17,7 @@
 // Pieces shorter than this are moved together: cheaper than an entry of its own in sendmsg's vector.
 #define PIECE_MIN 2048
 
+#define PLAIN_HEADER_SIZE            5
 #define HANDSHAKE_KEY_UPDATE         24 // RFC 8446 §4.6.3
 #define HANDSHAKE_NEW_SESSION_TICKET 4
 #define HANDSHAKE_HEADER_SIZE        4
@@ -428,6 +429,9 @@ struct endpoint_control {
     _Alignas(8) uint8_t ancillary[RECORD_ANCILLARY_SIZE];
 };
 
+_Static_assert(PLAIN_HEADER_SIZE <= RECORD_HEAD_MAX && ENDPOINT_CONTROL_MAX < 256,
+               "a record in the clear fits too");
+
 static void control_start(struct ring *ring, struct endpoint *endpoint)
 {
     struct endpoint_control *control = endpoint->control;
@@ -437,6 +441,16 @@ static void control_start(struct ring *ring, struct endpoint *endpoint)
     else
         ring_send(ring, &endpoint->transmit_op, endpoint->fd, control->bytes + control->sent,
                   control->length - control->sent, 0);
+}
+
+// A record ahead of any key (RFC 8446 §5.1). Its size.
+static size_t plain_record(uint8_t *to, enum record_type type, const uint8_t *payload, size_t length)
+{
+    const uint8_t header[PLAIN_HEADER_SIZE] = {(uint8_t)type, 3, 3, 0, (uint8_t)length};
+
+    memcpy(to, header, sizeof(header));
+    memcpy(to + sizeof(header), payload, length);
+    return sizeof(header) + length;
 }
 
 int endpoint_send_control(struct ring *ring, struct endpoint *endpoint, enum record_type type,
@@ -458,6 +472,8 @@ int endpoint_send_control(struct ring *ring, struct endpoint *endpoint, enum rec
         control->piece = (struct iovec){.iov_base = control->bytes, .iov_len = length};
         control->message = (struct msghdr){.msg_iov = &control->piece, .msg_iovlen = 1};
         record_kernel_message_send(&control->message, control->ancillary, type);
+    } else if (endpoint->transmit_mode == ENDPOINT_PLAIN) {
+        control->length = plain_record(control->bytes, type, payload, length);
     } else {
         head = record_user_head(&endpoint->transmit);
         memcpy(control->bytes + head, payload, length);

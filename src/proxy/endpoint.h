@@ -126,7 +126,7 @@ bool endpoint_is_worn(const struct endpoint *endpoint);
 // Counts the records that the kernel made of `length` sent bytes, for endpoint_is_worn(); nothing in other modes.
 void endpoint_count_sent(struct endpoint *endpoint, size_t length);
 
-// Makes the control record of `type` with payload[length] (at most ENDPOINT_CONTROL_MAX) and starts to send it; its
+// Makes the control record of `type` with payload[length] (at most ENDPOINT_CONTROL_MAX) and starts to send it, in the clear in plain mode; its
 // completion goes to transmit_op's handler as set. 0 or -errno.
 int endpoint_send_control(struct ring *ring, struct endpoint *endpoint, enum record_type type,
                           const uint8_t *payload, size_t length);

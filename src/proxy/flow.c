@@ -9,6 +9,7 @@
 #include "connection.h"
 #include "hsts.h"
 #include "ringbolt/socket.h"
+#include "ringbolt/trace.h"
 
 static void receive(struct flow *flow);
 static void send_buffer(struct flow *flow);
@@ -596,6 +597,9 @@ static void send_failed(struct flow *flow)
 static void sent(struct flow *flow)
 {
     endpoint_count_sent(flow->destination, flow->sending);
+    if (flow->bytes == 0 && flow->destination->is_client)
+        trace_first_byte(flow->connection->id,
+                         flow->connection->proxy->now_ns - flow->connection->accepted_ns, flow->sending);
     flow->bytes += flow->sending;
     connection_count_bytes(flow->connection, flow == &flow->connection->up, flow->sending);
     // A busy flow keeps the buffer that it would take again.

@@ -8,6 +8,7 @@
 
 #include "connection.h"
 #include "ringbolt/log.h"
+#include "ringbolt/trace.h"
 
 static void on_received(struct ring_op *op, const struct ring_completion *completion);
 static void on_sent(struct ring_op *op, const struct ring_completion *completion);
@@ -53,6 +54,16 @@ void handshake_finish(struct connection *connection)
 {
     engine_destroy(connection->engine);
     connection->engine = NULL;
+}
+
+// It is known where the client goes, and all that the handshake has told.
+static void note_over(struct connection *connection)
+{
+    const struct connection_names *names = &connection->names;
+
+    connection->handshaken_ns = connection->proxy->now_ns;
+    trace_handshake(connection->id, names->version, names->suite, names->resumed,
+                    connection->handshaken_ns - connection->accepted_ns);
 }
 
 static char *copy_name(const char *name)
@@ -102,7 +113,7 @@ static void succeeded(struct connection *connection, struct buffer *buffer)
     connection->names.certificate = outcome.certificate;
     connection->names.client_subject = copy_name(outcome.client_subject);
     connection->names.client_fingerprint = copy_name(outcome.client_fingerprint);
-    connection->handshaken_ns = connection->proxy->now_ns;
+    note_over(connection);
     connection_count_handshake(connection);
     if (buffer && buffer->piece_count > 0) {
         connection->leftover = buffer;
@@ -136,7 +147,7 @@ static void pass_through(struct connection *connection, struct buffer *buffer)
 {
     connection->is_passed = true;
     connection->names.version = "passthrough";
-    connection->handshaken_ns = connection->proxy->now_ns;
+    note_over(connection);
     connection->leftover = buffer;
     connection->is_hello_done = true;
     if (header_out_make(connection, NULL, NULL) < 0)
@@ -147,7 +158,7 @@ static void pass_through(struct connection *connection, struct buffer *buffer)
 
 void handshake_skip(struct connection *connection, struct buffer *first)
 {
-    connection->handshaken_ns = connection->proxy->now_ns;
+    note_over(connection);
     connection->leftover = first;
     connection->is_hello_done = true;
     if (header_out_make(connection, NULL, NULL) < 0)

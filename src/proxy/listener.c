@@ -43,6 +43,10 @@ static bool is_full(struct listener *listener)
     if (stats_connections(proxy->setup.stats) >= config->limits.connections)
         return meets(listener, STATS_LIMIT_CONNECTIONS, "limits.connections is reached, new clients wait",
                      config->limits.connections);
+    // A client that was accepted shall find a descriptor for its server, however many there are who say nothing.
+    if (proxy->setup.connections_most > 0 && proxy->connection_count >= proxy->setup.connections_most)
+        return meets(listener, STATS_LIMIT_DESCRIPTORS, "no descriptors for more connections, new clients wait",
+                     proxy->setup.connections_most);
     switch (admission_full(proxy->setup.admission, index, proxy->now_ns)) {
     case ADMISSION_FULL_LISTENER:
         return meets(listener, STATS_LIMIT_LISTENER_CONNECTIONS,
@@ -88,7 +92,8 @@ static const char *const refusals[] = {
 };
 
 // The first is named; a crowd of them is a number, so that no client fills the log.
-void listener_client_refused(const struct listener *listener, const char *client, enum admission_refusal refusal)
+void listener_client_refused(const struct listener *listener, const char *client,
+                             enum admission_refusal refusal)
 {
     struct proxy *proxy = listener->proxy;
 
@@ -123,7 +128,8 @@ static void take(struct listener *listener, int fd)
     char text[SOCKET_TEXT_SIZE];
 
     (void)socket_peer(fd, &peer);
-    if (listener->config->proxy.mode == CONFIG_PROXY_IN_OFF) // else it is yet to be seen who the client is: header_in.c
+    if (listener->config->proxy.mode ==
+        CONFIG_PROXY_IN_OFF) // else it is yet to be seen who the client is: header_in.c
         refusal = admission_client_enter(proxy->setup.admission, proxy->setup.worker,
                                          (const struct sockaddr *)&peer, proxy->now_ns, &place);
     if (refusal == ADMISSION_GRANTED) {

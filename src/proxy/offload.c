@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "connection.h"
+#include "ringbolt/trace.h"
 
 static sa_family_t family_of(const struct connection *connection, const struct endpoint *endpoint)
 {
@@ -86,6 +87,7 @@ bool connection_offload(struct connection *connection, struct endpoint *endpoint
 
     int error = endpoint_offload(endpoint, direction);
 
+    trace_offload(connection->id, endpoint->is_client, receives, error);
     // A peer that has closed its direction, or is gone, is past what TCP_ULP takes: it is served as it is, or finds its end.
     if (error == 0 || error == -ENOTCONN)
         return true;

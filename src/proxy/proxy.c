@@ -41,6 +41,8 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     timer_init(&proxy->retired_timer);
     timer_init(&proxy->queue_timer);
     timer_init(&proxy->refused_timer);
+    timer_init(&proxy->news_timer);
+    timer_init(&proxy->log_limit.timer);
     list_init(&proxy->connections);
     list_init(&proxy->starved);
     list_init(&proxy->sending);
@@ -74,6 +76,7 @@ void proxy_destroy(struct proxy *proxy)
     if (!proxy)
         return;
     assert(proxy->connection_count == 0);
+    log_limit_say(proxy);
     connection_slabs_destroy(proxy->slabs);
     shared_texts_finish(&proxy->texts);
     free(proxy->listeners);
@@ -246,6 +249,10 @@ static void run_timers(struct proxy *proxy)
             look_at_queues(proxy);
         else if (timer == &proxy->refused_timer)
             listener_say_refused(proxy);
+        else if (timer == &proxy->news_timer)
+            upstreams_say_rest(proxy->upstreams, proxy->now_ns);
+        else if (timer == &proxy->log_limit.timer)
+            log_limit_say(proxy);
         else if (timer == &proxy->retired_timer)
             for_each_connection(proxy, end_retired);
         else if (timer == &proxy->queue_timer)
@@ -350,6 +357,8 @@ void proxy_tick(struct proxy *proxy, uint64_t now_ns)
         feed_starved(proxy);
     if (proxy->is_queue_due)
         dial_run_queues(proxy);
+    if (upstreams_due_ns(proxy->upstreams) != 0 && !timer_is_set(&proxy->news_timer))
+        timer_set(&proxy->wheel, &proxy->news_timer, upstreams_due_ns(proxy->upstreams));
     if (proxy->now_ns - proxy->trimmed_ns >= TRIM_NS)
         trim(proxy);
 }

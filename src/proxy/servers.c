@@ -3,9 +3,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "ringbolt/clock.h"
+#include "ringbolt/shared_memory.h"
 
 #define TAKE_TRIES 4
 #define LINE       64 // of the cache
@@ -51,9 +51,8 @@ int servers_create(const struct config *config, struct servers **ret)
     servers->row = row_of(servers->server_count + servers->upstream_count + 1);
     servers->size =
         servers->server_count * sizeof(*servers->states) + servers->workers * servers->row * sizeof(uint32_t);
-    servers->memory =
-        mmap(NULL, servers->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (servers->memory == MAP_FAILED)
+    servers->memory = shared_memory_create(servers->size);
+    if (!servers->memory)
         goto failed;
     servers->states = servers->memory;
     servers->places = (_Atomic uint32_t *)(servers->states + servers->server_count);
@@ -69,7 +68,7 @@ void servers_destroy(struct servers *servers)
 {
     if (!servers)
         return;
-    munmap(servers->memory, servers->size);
+    shared_memory_destroy(servers->memory, servers->size);
     free(servers->firsts);
     free(servers);
 }

@@ -169,16 +169,16 @@ uint64_t stats_forget(struct stats *stats, unsigned worker)
 
 // ---- histograms ----
 
-#define MS(ms) ((uint64_t)(ms) * CLOCK_NS_PER_MS)
-#define S(s)   ((uint64_t)(s) * CLOCK_NS_PER_S)
+#define MS(ms) ((uint64_t)(ms)*CLOCK_NS_PER_MS)
+#define S(s)   ((uint64_t)(s)*CLOCK_NS_PER_S)
 
 const uint64_t *stats_bounds(enum stats_scale scale)
 {
     static const uint64_t bounds[][STATS_BOUNDS] = {
-        [STATS_SHORT] = {MS(1) / 2, MS(1), MS(2), MS(5), MS(10), MS(20), MS(50), MS(100), MS(200), MS(500), S(1), S(2),
-                         S(5), S(10)},
-        [STATS_LONG] = {MS(1), MS(5), MS(10), MS(50), MS(100), MS(500), S(1), S(5), S(10), S(60), S(300), S(1800), S(7200),
-                        S(86400)},
+        [STATS_SHORT] = {MS(1) / 2, MS(1), MS(2), MS(5), MS(10), MS(20), MS(50), MS(100), MS(200), MS(500),
+                         S(1), S(2), S(5), S(10)},
+        [STATS_LONG] = {MS(1), MS(5), MS(10), MS(50), MS(100), MS(500), S(1), S(5), S(10), S(60), S(300),
+                        S(1800), S(7200), S(86400)},
     };
 
     return bounds[scale];

@@ -7,6 +7,7 @@
 #include "balance.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
+#include "ringbolt/log_quota.h"
 
 #define WEIGHT_UNIT 256 // what a weight of 1 counts as, so that a part of it can be told
 #define TRIAL_SLACK_NS                                                                                       \
@@ -25,6 +26,7 @@ struct upstreams {
     unsigned worker;
     struct upstream *each;
     struct balance_candidate *candidates; // room for the servers of the largest upstream
+    struct log_quota quota;               // of lines that say that servers are out, or back
 };
 
 // ---- life ----
@@ -228,7 +230,8 @@ void upstream_failed(struct upstreams *upstreams, size_t upstream, size_t server
     const struct upstream *which = &upstreams->each[upstream];
     const struct config_health *health = &which->config->health;
 
-    if (servers_failed(state_of(upstreams, upstream, server), health, which->may_go_out, now_ns))
+    if (servers_failed(state_of(upstreams, upstream, server), health, which->may_go_out, now_ns) &&
+        log_quota_take(&upstreams->quota, now_ns))
         log_warning("server is out", log_text("upstream", which->config->name),
                     log_text("server", which->config->servers[server].address.text),
                     log_integer("failures", health->max_fails), log_errno(error),
@@ -241,7 +244,22 @@ void upstream_succeeded(struct upstreams *upstreams, size_t upstream, size_t ser
 {
     const struct upstream *which = &upstreams->each[upstream];
 
-    if (servers_succeeded(state_of(upstreams, upstream, server), &which->config->health, now_ns))
+    if (servers_succeeded(state_of(upstreams, upstream, server), &which->config->health, now_ns) &&
+        log_quota_take(&upstreams->quota, now_ns))
         log_info("server is back", log_text("upstream", which->config->name),
                  log_text("server", which->config->servers[server].address.text));
+}
+
+uint64_t upstreams_due_ns(const struct upstreams *upstreams)
+{
+    return log_quota_due_ns(&upstreams->quota);
+}
+
+void upstreams_say_rest(struct upstreams *upstreams, uint64_t now_ns)
+{
+    uint64_t count = log_quota_rest(&upstreams->quota, now_ns);
+
+    if (count > 0)
+        log_warning("more servers went out or came back", log_integer("count", count),
+                    log_integer("seconds", LOG_QUOTA_NS / CLOCK_NS_PER_S));
 }

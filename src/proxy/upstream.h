@@ -37,6 +37,9 @@ enum upstream_answer upstream_choose(struct upstreams *upstreams, const struct u
                                      size_t *ret_server);
 void upstream_give(struct upstreams *upstreams, size_t upstream, size_t server);
 
-// What became of connecting; says it when that changed the server's health. error: -errno.
+// What became of connecting; says it when that changed the server's health, if not so many changed just now. error: -errno.
 void upstream_failed(struct upstreams *upstreams, size_t upstream, size_t server, int error, uint64_t now_ns);
 void upstream_succeeded(struct upstreams *upstreams, size_t upstream, size_t server, uint64_t now_ns);
+// When upstreams_say_rest() has something to say of servers whose change was not said; 0: all were.
+uint64_t upstreams_due_ns(const struct upstreams *upstreams);
+void upstreams_say_rest(struct upstreams *upstreams, uint64_t now_ns);

@@ -24,6 +24,7 @@ const char *connection_end_text(enum connection_end end)
         [END_SERVER_UNREACHABLE] = "server_unreachable",
         [END_SERVERS_FULL] = "servers_full",
         [END_QUEUE_TIMEOUT] = "queue_timeout",
+        [END_CLIENT_LEFT] = "client_left",
         [END_PROXY_HEADER] = "proxy_header",
         [END_CLIENT_LIMIT] = "client_limit",
         [END_HANDSHAKE_FAILED] = "handshake_failed",
@@ -54,11 +55,11 @@ const char *stats_end_name(unsigned end)
 // ---- cipher suites ----
 
 static const struct stats_suite suites[STATS_SUITES] = {
-    {"TLSv1.3", "TLS_AES_128_GCM_SHA256"},        {"TLSv1.3", "TLS_AES_256_GCM_SHA384"},
-    {"TLSv1.3", "TLS_CHACHA20_POLY1305_SHA256"},  {"TLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256"},
-    {"TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256"},   {"TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384"},
-    {"TLSv1.2", "ECDHE-RSA-AES256-GCM-SHA384"},   {"TLSv1.2", "ECDHE-ECDSA-CHACHA20-POLY1305"},
-    {"TLSv1.2", "ECDHE-RSA-CHACHA20-POLY1305"},   {"other", "other"},
+    {"TLSv1.3", "TLS_AES_128_GCM_SHA256"},       {"TLSv1.3", "TLS_AES_256_GCM_SHA384"},
+    {"TLSv1.3", "TLS_CHACHA20_POLY1305_SHA256"}, {"TLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256"},
+    {"TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256"},  {"TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384"},
+    {"TLSv1.2", "ECDHE-RSA-AES256-GCM-SHA384"},  {"TLSv1.2", "ECDHE-ECDSA-CHACHA20-POLY1305"},
+    {"TLSv1.2", "ECDHE-RSA-CHACHA20-POLY1305"},  {"other", "other"},
 };
 
 const struct stats_suite *stats_suite(unsigned index)
@@ -83,6 +84,7 @@ const char *stats_limit_name(enum stats_limit limit)
         [STATS_LIMIT_CONNECTIONS] = "connections",
         [STATS_LIMIT_LISTENER_CONNECTIONS] = "listener_connections",
         [STATS_LIMIT_RATE] = "handshakes_per_second",
+        [STATS_LIMIT_DESCRIPTORS] = "descriptors",
         [STATS_LIMIT_SYSTEM] = "system",
         [STATS_LIMIT_CLIENT_CONNECTIONS] = "connections_per_client",
         [STATS_LIMIT_CLIENT_RATE] = "handshakes_per_second_per_client",

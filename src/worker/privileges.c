@@ -10,13 +10,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Only this one, in the sets that count for this process; none for what it would execute.
-static int keep_raw(void)
+// Only this one or none, in the sets that count for this process; none for what it would execute. A change of user takes them away from
+// root alone: a master with capabilities of its own (AmbientCapabilities=) hands them down.
+static int keep_capabilities(bool keeps_raw)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
 
-    data[CAP_TO_INDEX(CAP_NET_RAW)].permitted = data[CAP_TO_INDEX(CAP_NET_RAW)].effective = CAP_TO_MASK(CAP_NET_RAW);
+    if (keeps_raw)
+        data[CAP_TO_INDEX(CAP_NET_RAW)].permitted = data[CAP_TO_INDEX(CAP_NET_RAW)].effective =
+            CAP_TO_MASK(CAP_NET_RAW);
     return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
@@ -35,12 +38,16 @@ int privileges_drop(uid_t uid, gid_t gid, bool keeps_raw, const char **ret_what)
         *ret_what = "setuid";
         if (setresuid(uid, uid, uid) < 0)
             return -errno;
+        *ret_what = "give up capabilities";
+        if (uid != 0 && keep_capabilities(keeps_raw) < 0)
+            return -EPERM;
         // No way back, or we are not who we think we are.
         *ret_what = "setuid did not last";
         if (uid != 0 && setuid(0) == 0)
             return -EPERM;
+    } else if (geteuid() != 0 && !keeps_raw) {
         *ret_what = "give up capabilities";
-        if (keeps_raw && keep_raw() < 0)
+        if (keep_capabilities(false) < 0)
             return -EPERM;
     }
     // A change of user takes this away (prctl(2)), and a worker must not outlive its master.

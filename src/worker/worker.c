@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,9 +18,10 @@
 #include "ringbolt/proxy.h"
 #include "ringbolt/secret.h"
 
-#define RING_ENTRIES   1024
-#define GATHER_NS      (50 * CLOCK_NS_PER_US)
-#define TIMEOUT_MS_MAX 31536000000 // 365 days: later than that is never, and may be added to a time
+#define RING_ENTRIES      1024
+#define DESCRIPTORS_SPARE 16 // for what is opened in passing
+#define GATHER_NS         (50 * CLOCK_NS_PER_US)
+#define TIMEOUT_MS_MAX    31536000000 // 365 days: later than that is never, and may be added to a time
 
 struct worker {
     const struct worker_setup *setup;
@@ -87,6 +89,11 @@ static bool on_message(void *owner, const struct worker_message *message, int fd
     case WORKER_CHANGE:
         error = apply_change(worker, fd, message->value);
         break;
+    case WORKER_PING:
+        break; // the channel answers
+    case WORKER_LOG:
+        error = dup3(fd, STDERR_FILENO, 0) < 0 ? -errno : 0;
+        break;
     case WORKER_DRAIN_RETIRED:
         drain_retired(worker, message->value);
         break;
@@ -151,6 +158,21 @@ static int make_client_contexts(struct worker *worker)
     return 0;
 }
 
+// For how many connections there are descriptors, one for the client and one for the server.
+static unsigned connections_most(const struct worker *worker)
+{
+    int next = dup(worker->setup->channel); // all below are in use, but for a few
+    struct rlimit limit;
+
+    if (next >= 0)
+        close(next);
+    if (next < 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+        return 0;
+    if (limit.rlim_cur < (rlim_t)next + DESCRIPTORS_SPARE + 2)
+        return 1;
+    return (unsigned)((limit.rlim_cur - (rlim_t)next - DESCRIPTORS_SPARE) / 2);
+}
+
 static int worker_init(struct worker *worker)
 {
     const struct worker_setup *setup = worker->setup;
@@ -202,6 +224,7 @@ static int worker_init(struct worker *worker)
         .servers = setup->servers,
         .stats = setup->stats,
         .worker = setup->index,
+        .connections_most = connections_most(worker),
     };
     worker->proxy = proxy_create(&proxy_setup, clock_now_ns());
     if (!worker->proxy)

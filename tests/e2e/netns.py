@@ -64,9 +64,13 @@ class Namespace:
 
         return self._in_thread(inside)
 
+    def path(self):
+        """What names it to other processes."""
+        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
+
     def prefix(self):
         """In front of a command that shall run in it."""
-        return ["nsenter", f"--net=/proc/{os.getpid()}/fd/{self.descriptor}"]
+        return ["nsenter", f"--net={self.path()}"]
 
     def close(self):
         os.close(self.descriptor)

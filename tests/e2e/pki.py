@@ -208,36 +208,48 @@ class Certbot:
             os.symlink(f"../../archive/name/{kind}{self.version}.pem", link)
 
 
-class Kubernetes:
-    """tls.crt is a link to ..data/tls.crt, and ..data one to a folder with a date, swapped by rename; the old folder goes."""
+class Secret:
+    """A mounted secret or config map, as the kubelet keeps it: NAME is a link to ..data/NAME, and ..data one to a folder with a date,
+    which is swapped by rename; the old folder goes."""
 
-    def __init__(self, folder, pair):
-        self.folder = os.path.join(folder, "secret")
-        os.mkdir(self.folder)
-        self.version = 0
-        self.entry = {"chain": os.path.join(self.folder, "tls.crt"), "key": os.path.join(self.folder, "tls.key")}
-        self.files = {}
-        self.replace(pair)
-        for name in ("tls.crt", "tls.key"):
-            os.symlink(f"..data/{name}", os.path.join(self.folder, name))
+    def __init__(self, folder, files, mode=0o600, group=-1):
+        self.folder, self.mode, self.group, self.version = folder, mode, group, 0
+        os.mkdir(folder)
+        self.replace(files)
+        for name in files:
+            os.symlink(f"..data/{name}", os.path.join(folder, name))
 
-    def replace(self, pair, chain=True, key=True):
-        if chain:
-            self.files["tls.crt"] = pair.chain_pem()
-        if key:
-            self.files["tls.key"] = pair.key_pem()
+    def replace(self, files):
         self.version += 1
         data, fresh = os.path.join(self.folder, "..data"), f"..2026_11_21_{self.version:06}"
         old = os.readlink(data) if os.path.lexists(data) else None
         os.mkdir(os.path.join(self.folder, fresh))
-        for name, content in self.files.items():
-            write_whole(os.path.join(self.folder, fresh, name), content, 0o600)
+        for name, content in files.items():
+            path = write_whole(os.path.join(self.folder, fresh, name), content, self.mode)
+            os.chown(path, -1, self.group)
         os.symlink(fresh, data + "_tmp")
         os.rename(data + "_tmp", data)
         if old:
             for name in os.listdir(os.path.join(self.folder, old)):
                 os.unlink(os.path.join(self.folder, old, name))
             os.rmdir(os.path.join(self.folder, old))
+
+
+class Kubernetes:
+    """A secret of the type kubernetes.io/tls."""
+
+    def __init__(self, folder, pair, **options):
+        self.folder = os.path.join(folder, "secret")
+        self.entry = {"chain": os.path.join(self.folder, "tls.crt"), "key": os.path.join(self.folder, "tls.key")}
+        self.files = {"tls.crt": pair.chain_pem(), "tls.key": pair.key_pem()}
+        self.secret = Secret(self.folder, self.files, **options)
+
+    def replace(self, pair, chain=True, key=True):
+        if chain:
+            self.files["tls.crt"] = pair.chain_pem()
+        if key:
+            self.files["tls.key"] = pair.key_pem()
+        self.secret.replace(self.files)
 
 
 WAYS = {"in_place": InPlace, "rename": Rename, "certbot": Certbot, "kubernetes": Kubernetes}

@@ -112,9 +112,12 @@ class Ringbolt:
     """`ringbolt run`, started with a configuration. stop() or finished() checks how it ended; both fail when it wrote anything
     but log lines: a sanitizer's report, an assertion."""
 
-    def __init__(self, directory, config=None, arguments=None, wait=True, environment=None, prefix=()):
+    def __init__(self, directory, config=None, arguments=None, wait=True, environment=None, prefix=(),
+                 pass_fds=()):
         self.lines, self.noise = [], []
         self.changed = threading.Condition()
+        self.log_gate = threading.Event()  # cleared: the reader of the log stands still
+        self.log_gate.set()
         self.config_path = os.path.join(directory, f"ringbolt-{id(self):x}.yaml")
         self.admin_path = os.path.join(directory, f"admin-{id(self):x}.sock")
         if config is not None:
@@ -122,7 +125,8 @@ class Ringbolt:
             arguments = ["run", "-c", self.config_path]
 
         self.process = subprocess.Popen([*prefix, BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, cwd=directory, env={**os.environ, **(environment or {})})
+                                        stderr=subprocess.PIPE, cwd=directory, env={**os.environ, **(environment or {})},
+                                        pass_fds=pass_fds)
         self.stdout = b""
         self.readers = [threading.Thread(target=self._read_log, daemon=True),
                         threading.Thread(target=self._read_stdout, daemon=True)]
@@ -133,6 +137,7 @@ class Ringbolt:
 
     def _read_log(self):
         for raw in self.process.stderr:
+            self.log_gate.wait()
             line = raw.decode(errors="replace").rstrip("\n")
             entry = parse_line(line)
             with self.changed:

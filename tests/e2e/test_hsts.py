@@ -18,6 +18,18 @@ def strict(start, actor, nginx, layer):
                  listens={name: {"hsts": HSTS} for name in ("app", "http", "h2")})
 
 
+@pytest.fixture(params=["plain", "1.2", "1.3"])
+def any_strict(request, start, actor, nginx, certificates, layer):
+    """Also where servers are spoken to in TLS, by way of another proxy."""
+    if request.param == "plain":
+        return request.getfixturevalue("strict")
+    inner = start({"app": [actor.address], "http": [nginx.tcp]}, layer="user")
+    tls = {"ca": certificates.ca, "min_version": request.param, "max_version": request.param}
+    return start({name: [f"127.0.0.1:{inner[name].number}"] for name in ("app", "http")}, layer=layer,
+                 tls={"http": {"alpn": ["http/1.1"]}}, sends={name: {"tls": tls} for name in ("app", "http")},
+                 listens={name: {"hsts": HSTS} for name in ("app", "http")})
+
+
 def relayed(stage, dial, actor, tag, sent, step=None, **options):
     """What a client gets when the server sends this, and closes."""
     client = dial(stage["app"], **options)
@@ -52,35 +64,35 @@ UNTOUCHED = {
 
 
 @pytest.mark.parametrize("step", [None, 1, 7])
-def test_put_in(strict, dial, actor, tag, step):
+def test_put_in(any_strict, dial, actor, tag, step):
     for number, (name, (before, after)) in enumerate(RESPONSES.items()):
         pieces = step * 500 if step and len(before) > 1000 else step
-        got, end = relayed(strict, dial, actor, f"{tag}-{number}", before + after, pieces)
+        got, end = relayed(any_strict, dial, actor, f"{tag}-{number}", before + after, pieces)
         assert (got, end) == (before + YEAR + after, "close_notify"), name
 
 
 @pytest.mark.parametrize("step", [None, 1])
-def test_untouched(strict, dial, actor, tag, step):
+def test_untouched(any_strict, dial, actor, tag, step):
     for number, (name, sent) in enumerate(UNTOUCHED.items()):
-        assert relayed(strict, dial, actor, f"{tag}-{number}", sent, step if len(sent) < 1000 else None) == (sent, "close_notify"), name
+        assert relayed(any_strict, dial, actor, f"{tag}-{number}", sent, step if len(sent) < 1000 else None) == (sent, "close_notify"), name
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
-def test_bulk_behind_it(strict, dial, actor, tag, version):
+def test_bulk_behind_it(any_strict, dial, actor, tag, version):
     size = 3 << 20
     body = backends.pattern(size)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n" % size
-    got, end = relayed(strict, dial, actor, tag, head + b"\r\n" + body, version=version)
+    got, end = relayed(any_strict, dial, actor, tag, head + b"\r\n" + body, version=version)
     assert end == "close_notify" and got == head + YEAR + b"\r\n" + body
 
 
-def test_curl(strict, certificates, bulk):
-    output = clients.curl(strict["http"], "/api", certificates.ca, "-i")
+def test_curl(any_strict, certificates, bulk):
+    output = clients.curl(any_strict["http"], "/api", certificates.ca, "-i")
     head, _, body = output.partition(b"\r\n\r\n")
     assert head.endswith(b"\r\n" + YEAR.rstrip()) and body == b'{"answer":42}\n'
-    output = clients.curl(strict["http"], "/api?[1-3]", certificates.ca, "-i")
+    output = clients.curl(any_strict["http"], "/api?[1-3]", certificates.ca, "-i")
     assert output.count(YEAR.rstrip()) == 1 and output.count(b'{"answer":42}\n') == 3
-    assert clients.curl_digest(strict["http"], "/bulk", certificates.ca)[:2] == (bulk.size, bulk.digest)
+    assert clients.curl_digest(any_strict["http"], "/bulk", certificates.ca)[:2] == (bulk.size, bulk.digest)
 
 
 def test_http2_is_left_alone(strict, certificates):

@@ -126,6 +126,24 @@ def test_connections_of_a_listener(start, actor, dial):
     echo(waiting)
 
 
+def test_clients_who_say_nothing_leave_descriptors_for_servers(start, actor, dial, tag):
+    """A process may have few descriptors, and silent clients want them all. Who was accepted is served all the same."""
+    stage = start({"app": [actor.address]}, config={"workers": 1}, prefix=["prlimit", "--nofile=120:120"])
+    client = dial(stage["app"], handshake=False)
+    client.send(client.hello())
+    client.server_flight()
+    crowd = [socket.create_connection(stage["app"].address, ringbolt.WAIT) for _ in range(150)]
+    line = stage.proxy.wait_for_log(lambda e: e["message"].startswith("no descriptors for more connections"))
+    assert 20 < line["limit"] < 60
+    client.send(client.final_flight())
+    client.send_data(f"echo {tag}\n".encode())
+    echo(client)
+    for sock in crowd:
+        sock.close()
+    echoing(dial, stage["app"])
+    assert not [line for line in stage.proxy.lines if line["message"] in ("cannot accept for the moment", "no socket for a server")]
+
+
 def test_rate_of_all(start, actor, dial):
     """More wait and are served in the end."""
     stage = start({"app": [actor.address]}, config={"workers": 2, "limits": {"handshakes_per_second": 10}})

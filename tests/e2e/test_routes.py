@@ -475,7 +475,7 @@ def test_bulk_through(front, world, dial):
     server.close()
 
 
-@pytest.mark.parametrize("who", ["client", "server"])
+@pytest.mark.parametrize("who", ["client", "server", "silent server"])
 def test_resets(front, world, dial, who):
     client = dial(front["routed"], handshake=False, sni="raw.example")
     sent = client.hello()
@@ -486,11 +486,18 @@ def test_resets(front, world, dial, who):
         client.abort()
         assert read_all(server) == (b"", "reset")
         assert front.line(client)["end"] == "client_reset"
-    else:
+    elif who == "server":
+        server.sendall(b"the beginning of something")
+        assert read_exactly(client.sock, 26) == b"the beginning of something"
         reset(server)
         assert read_all(client.sock)[0] == b""
         line = front.line_at_end(client)
         assert line["end"] == "server_reset" and "alert" not in line
+    else:
+        reset(server)
+        assert client.read_to_end() == (b"", "internal_error")
+        line = front.line_at_end(client)
+        assert (line["end"], line["alert"]) == ("server_reset", "internal_error")
 
 
 def test_server_ends_first(front, world, dial):
@@ -516,10 +523,10 @@ def test_server_unreachable(begin, dial, world):
         stage = begin({"front": {"routes": [{"sni": "*", "passthrough": "nobody"}]}}, config={"upstreams": upstreams})
         client = dial(stage["front"], handshake=False)
         client.send(client.hello())
-        assert read_all(client.sock)[0] == b""
+        assert client.read_to_end() == (b"", "internal_error")
         line = stage.line_at_end(client)
         assert (line["end"], line["upstream"], line["sni"]) == ("server_unreachable", "nobody", "localhost")
-        assert "alert" not in line and "server" not in line
+        assert line["alert"] == "internal_error" and "server" not in line
 
 
 def test_without_certificates(begin, dial, world):

@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -499,6 +500,41 @@ def test_queue(started, actors, tag, workers):
         client.close()
     ringbolt.wait_until(lambda: table(stage)[server.address]["connections"] == 0, "all have gone")
     assert server.accepted == 3 and stage.proxy.admin_json("server")["upstreams"][0]["waiting"] == 0
+
+
+@pytest.mark.parametrize("way", ["close_notify and FIN", "FIN", "reset"])
+def test_waiting_client_leaves(started, actors, tag, way):
+    """Its place is another's, and the server never hears of it."""
+    server, = actors(1)
+    stage = started([{"address": server.address, "max_connections": 1}], queue={"size": 1, "timeout": "10m"})
+    first = hold(stage["app"], f"{tag}-first")
+    since = stage.proxy.mark()
+    leaver = connect(stage["app"])
+    leaver.sendall(f"echo {tag}-leaver\nhello".encode())
+    ringbolt.wait_until(lambda: stage.proxy.admin_json("server")["upstreams"][0]["waiting"] == 1, "it waits")
+    port = leaver.getsockname()[1]
+    if way == "reset":
+        leaver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        leaver.close()
+    elif way == "FIN":
+        socket.socket.shutdown(leaver, socket.SHUT_WR)  # the TLS goes on
+        with pytest.raises(ssl.SSLError, match="INTERNAL_ERROR"):
+            leaver.recv(1)
+        leaver.close()
+    else:
+        leaver.setblocking(False)
+        with pytest.raises(ssl.SSLWantReadError):
+            leaver.unwrap()  # close_notify, and it reads what came: else to close would be to reset
+        leaver.close()
+    line = stage.proxy.connection(since, client=f"127.0.0.1:{port}")
+    assert line["end"] == ("client_reset" if way == "reset" else "client_left") and "server" not in line, line
+    waiting = connect(stage["app"])
+    waiting.sendall(f"echo {tag}-next\nhello".encode())
+    ringbolt.wait_until(lambda: stage.proxy.admin_json("server")["upstreams"][0]["waiting"] == 1, "the next one has the place")
+    first.close()
+    assert waiting.recv(100) == b"hello"
+    waiting.close()
+    assert server.accepted == 2 and f"{tag}-leaver" not in server.sessions
 
 
 def test_queue_timeout(started, actors, tag):

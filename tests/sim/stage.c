@@ -6,8 +6,9 @@
 #include "src/tls/change.h"
 #include "world.h"
 
-void stage_open(struct stage *stage, const struct config *config, size_t pool_size,
-                struct tls_context **contexts, const struct material *material)
+void stage_open_towards(struct stage *stage, const struct config *config, size_t pool_size,
+                        struct tls_context **contexts, struct tls_context **client_contexts,
+                        const struct material *material)
 {
     static const int listeners[] = {STAGE_LISTENER};
     struct ring_options options = {.entries = 64};
@@ -24,6 +25,7 @@ void stage_open(struct stage *stage, const struct config *config, size_t pool_si
         .config = config,
         .probe = &world_probe,
         .contexts = contexts,
+        .client_contexts = client_contexts,
         .material = material,
         .listeners = listeners,
         .ring = stage->ring,
@@ -36,6 +38,12 @@ void stage_open(struct stage *stage, const struct config *config, size_t pool_si
     if (!stage->proxy)
         abort();
     proxy_start(stage->proxy);
+}
+
+void stage_open(struct stage *stage, const struct config *config, size_t pool_size,
+                struct tls_context **contexts, const struct material *material)
+{
+    stage_open_towards(stage, config, pool_size, contexts, NULL, material);
 }
 
 void stage_turn(struct stage *stage)

@@ -31,6 +31,10 @@ struct stage {
 // Makes everything and starts the proxy. config, contexts (one for each listener) and material must outlive it.
 void stage_open(struct stage *stage, const struct config *config, size_t pool_size,
                 struct tls_context **contexts, const struct material *material);
+// The same where servers are spoken to in TLS: a context for each upstream, NULL for those that aren't.
+void stage_open_towards(struct stage *stage, const struct config *config, size_t pool_size,
+                        struct tls_context **contexts, struct tls_context **client_contexts,
+                        const struct material *material);
 // A turn of the worker's loop without what comes last in it, proxy_tick(); and all of it.
 void stage_turn(struct stage *stage);
 void stage_step(struct stage *stage);

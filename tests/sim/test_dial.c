@@ -434,6 +434,81 @@ static void test_queue_across_workers(void **state)
     close_proxy();
 }
 
+// Who leaves while it waits has no place any more: those behind it are served, and no server hears of it.
+static void test_waiting_client_leaves(void **state)
+{
+    enum { FINISHES, CLOSES, RESETS, WAYS };
+
+    for (unsigned i = 0; i < 3 * WAYS; i++) {
+        unsigned way = i % WAYS;
+        struct visitor *leaver, *next;
+        uint64_t began_ns;
+
+        prepare(i + 1, 1, 1, 2);
+        servers[0].answer = WORLD_DIAL_ACCEPT;
+        open_proxy();
+        arrive()->stays = true;
+        step_until(answer_count == 1);
+        leaver = arrive();
+        step_until(leaver->has_asked && servers_queue_length(stage.servers, 0) == 1);
+        next = arrive();
+        step_until(servers_queue_length(stage.servers, 0) == 2);
+        began_ns = world_now_ns();
+        if (way == CLOSES) {
+            leave(leaver);
+        } else {
+            leaver->has_left = true;
+            way == RESETS ? peer_reset(leaver->peer) : peer_finish(leaver->peer);
+        }
+        step_until(servers_queue_length(stage.servers, 0) == 1);
+        assert_true(world_now_ns() - began_ns < SECOND);
+        assert_string_equal(end_of_any(),
+                            way == RESETS ? "none" : "client_left"); // a reset leaves nothing to wait for
+        (void)arrive();                                              // the place is there for another
+        step_until(servers_queue_length(stage.servers, 0) == 2);
+        leave(&visitors[0]);
+        step_until(answer_count == 3);
+        assert_int_equal(next->answered, 2);
+        assert_int_equal(servers[0].attempts, 3);
+        close_proxy();
+    }
+}
+
+// Without TLS the end of what a client sends is no sign that it left. It is waited for, and has its answer.
+static void test_waiting_plain_client_half_closes(void **state)
+{
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct peer *plain;
+        char answered[8];
+        size_t length = 0;
+
+        prepare(seed, 1, 1, 2);
+        listener.is_plain = true;
+        servers[0].answer = WORLD_DIAL_ACCEPT;
+        open_proxy();
+        assert_true(servers_take(stage.servers, 1, 0, 1));
+        plain = world_connect(STAGE_LISTENER);
+        assert_int_equal(peer_write(plain, "hello", 5), 5);
+        peer_finish(plain);
+        step_until(servers_queue_length(stage.servers, 0) == 1);
+        for (unsigned i = 0; i < 100; i++)
+            step();
+        assert_int_equal(servers_queue_length(stage.servers, 0), 1);
+        servers_give(stage.servers, 1, 0);
+        step_until((length += peer_read(plain, answered + length, 5 - length)) == 5);
+        assert_memory_equal(answered, "hello", 5);
+        step_until(peer_is_at_end(plain) && !peer_was_reset(plain));
+
+        plain = world_connect(STAGE_LISTENER); // but a reset is
+        assert_true(servers_take(stage.servers, 1, 0, 1));
+        step_until(servers_queue_length(stage.servers, 0) == 1);
+        peer_reset(plain);
+        step_until(servers_queue_length(stage.servers, 0) == 0);
+        servers_give(stage.servers, 1, 0);
+        close_proxy();
+    }
+}
+
 // Those that wait end at once when the worker is told to stop.
 static void test_stop_meets_a_queue(void **state)
 {
@@ -478,7 +553,7 @@ static void run_seed(uint64_t seed)
         if (visitor_count > 0 && world_chance(5)) {
             struct visitor *visitor = &visitors[world_below(visitor_count)];
 
-            if (visitor->has_answer)
+            if (visitor->has_answer || world_chance(30))
                 leave(visitor);
         }
         step();
@@ -511,6 +586,8 @@ int main(void)
         cmocka_unit_test(test_full_without_a_queue),
         cmocka_unit_test(test_queue_timeout),
         cmocka_unit_test(test_queue_across_workers),
+        cmocka_unit_test(test_waiting_client_leaves),
+        cmocka_unit_test(test_waiting_plain_client_half_closes),
         cmocka_unit_test(test_stop_meets_a_queue),
         cmocka_unit_test(test_seeds),
     };

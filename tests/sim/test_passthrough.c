@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams that are passed through, in the simulated world: a ClientHello in any pieces, then whatever the two sides say. What is asked
 // of every run: each side gets an exact prefix of what the other sent, the ClientHello included; all of it and an end where both ended; no
-// orderly end at the server when the client was cut off; and nothing is left.
+// orderly end at the server when the client was cut off; an alert where no server said anything; and nothing is left.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,6 +29,7 @@ struct side {
     bool resets, reads_slowly, waits_for_end;
     size_t resets_at;
     bool has_left, saw_end, saw_reset;
+    bool is_alerted; // what it got begins as an alert of the proxy's does, and no server's stream
 };
 
 struct run {
@@ -46,7 +47,7 @@ static struct material *material;
 static struct tls_context *context;
 static struct config *tls_config;
 static struct certificate *certificate;
-static unsigned long complete_runs;
+static unsigned long complete_runs, alerts;
 static struct bytes hello;
 
 static void check(bool good, const struct run *run, const char *what)
@@ -54,6 +55,9 @@ static void check(bool good, const struct run *run, const char *what)
     if (!good)
         fail_msg("seed %llu: %s", (unsigned long long)run->seed, what);
 }
+
+// internal_error, in the clear (RFC 8446 §5.1).
+static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 80};
 
 static uint8_t byte_of(const struct side *sender, size_t at, uint8_t salt)
 {
@@ -147,8 +151,12 @@ static void side_step(struct run *run, struct side *side, const struct side *oth
     if (!side->peer || (side->has_left && side->resets))
         return;
     length = peer_read(side->peer, data, side->reads_slowly ? 1 + world_below(2000) : sizeof(data));
+    side->is_alerted |= side == &run->client && length > 0 && side->received == 0 && data[0] == alert[0];
+    check(!side->is_alerted || side->received + length <= sizeof(alert), run, "more than an alert");
     for (size_t i = 0; i < length; i++)
-        check(data[i] == byte_of(other, side->received + i, their_salt), run, "a wrong byte");
+        check(data[i] == (side->is_alerted ? alert[side->received + i]
+                                           : byte_of(other, side->received + i, their_salt)),
+              run, "a wrong byte");
     side->received += length;
     side->saw_end |= peer_is_at_end(side->peer) && !peer_was_reset(side->peer);
     side->saw_reset |= peer_was_reset(side->peer);
@@ -202,8 +210,14 @@ static void check_outcome(const struct run *run)
     const struct side *server = &run->server;
     bool is_orderly = !client->resets && !server->resets && run->dial == WORLD_DIAL_ACCEPT;
 
-    check(client->received <= server->sent && server->received <= client->sent, run,
+    check((client->is_alerted || client->received <= server->sent) && server->received <= client->sent, run,
           "more came than was sent");
+    if (run->dial != WORLD_DIAL_ACCEPT && !client->resets && world_trouble == 0)
+        check(client->is_alerted, run, "no server, and the client was not told");
+    if (client->is_alerted)
+        check(client->received == sizeof(alert) && client->saw_end, run,
+              "an alert in parts, or without an end");
+    alerts += client->is_alerted;
     if (is_orderly && world_trouble == 0)
         check(client->saw_end && server->saw_end && client->received == server->to_send &&
                   server->received == client->to_send,
@@ -243,8 +257,9 @@ static void test_seeds(void **state)
 
     if (last == 0)
         return;
-    print_message("# %llu seeds, %lu complete\n", (unsigned long long)last, complete_runs);
-    assert_true(complete_runs >= last / 4); // or the seeds test nothing
+    print_message("# %llu seeds, %lu complete, %lu alerts\n", (unsigned long long)last, complete_runs,
+                  alerts);
+    assert_true(complete_runs >= last / 4 && alerts >= last / 30); // or the seeds test nothing
 }
 
 // Until the proxy has said its last word to the client, and what that was.

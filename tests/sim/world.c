@@ -56,6 +56,7 @@ struct pending {
     size_t length;
     struct msghdr *message;
     int flags;
+    unsigned events;
     bool is_cancelled;
 };
 
@@ -390,8 +391,10 @@ static bool is_in_flight(int fd, bool receives)
     for (unsigned i = 0; i < world.pending_count; i++) {
         enum kind kind = world.pending[i].kind;
         bool is_send = kind == SEND || kind == SEND_MESSAGE;
+        bool reads = !is_send &&
+                     (kind != POLL || world.pending[i].events & POLLIN); // who waits for an end takes nothing
 
-        if (world.pending[i].fd == fd && is_send != receives)
+        if (world.pending[i].fd == fd && (receives ? reads : is_send))
             return true;
     }
     return false;
@@ -582,7 +585,7 @@ void ring_send_message(struct ring *ring, struct ring_op *op, int fd, const stru
 
 void ring_poll(struct ring *ring, struct ring_op *op, int fd, unsigned events)
 {
-    start(op, (struct pending){.kind = POLL, .fd = fd});
+    start(op, (struct pending){.kind = POLL, .fd = fd, .events = events});
 }
 
 void ring_cancel(struct ring *ring, struct ring_op *op)
@@ -785,9 +788,26 @@ static int run_connect(struct pending *pending)
     }
 }
 
+// What poll(2) says of TCP (net/ipv4/tcp.c, tcp_poll()). Nobody has to ask for an error, or the end of both directions.
+static int run_poll(const struct pending *pending)
+{
+    const struct peer *peer = socket_of(pending->fd);
+    unsigned events = 0;
+
+    if (peer->in.used > 0 || peer->opened_at < peer->opened_size)
+        events |= POLLIN;
+    if (peer->in.is_finished)
+        events |= POLLIN | POLLRDHUP;
+    if (peer->in.is_finished && peer->out.is_finished)
+        events |= POLLHUP;
+    if (peer->in.is_reset)
+        events |= POLLIN | POLLRDHUP | POLLHUP | POLLERR;
+    events &= pending->events | POLLHUP | POLLERR;
+    return events ? (int)events : BLOCKED;
+}
+
 static int run(struct ring *ring, struct pending *pending, struct buffer **ret_buffer)
 {
-    struct peer *peer;
     int result;
 
     if (pending->is_cancelled)
@@ -802,10 +822,7 @@ static int run(struct ring *ring, struct pending *pending, struct buffer **ret_b
     case SEND_MESSAGE:
         return run_send(pending);
     case POLL:
-        peer = socket_of(pending->fd);
-        return peer->in.used > 0 || peer->opened_at < peer->opened_size || peer->in.is_finished || peer->in.is_reset
-                   ? POLLIN
-                   : BLOCKED;
+        return run_poll(pending);
     default:
         return run_receive(ring, pending, ret_buffer);
     }

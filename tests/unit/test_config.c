@@ -61,14 +61,14 @@ static const struct bad bad_documents[] = {
     {"two merges", BOTH "log: {<<: {}, <<: {}}\n",
      "c:3:15: `<<` stands here twice, first in line 3; remove one\n"},
     {"a merge in quotes is a key", BOTH "log: {\"<<\": {}}\n",
-     "c:3:7: unknown key `<<`; known here are level, format and access\n"},
+     "c:3:7: unknown key `<<`; known here are level, format, access, failures_per_second, sample and file\n"},
 };
 
 static const struct bad bad_keys[] = {
     {"unknown, nothing near", BOTH "zzz: 1\n", "c:3:1: unknown key `zzz`; known here are " ROOT_KEYS},
     {"unknown, near", BOTH "wokrers: 1\n", "c:3:1: unknown key `wokrers`; did you mean `workers`?\n"},
     {"unknown, near one that is there", BOTH "log: {level: info, levels: info}\n",
-     "c:3:20: unknown key `levels`; known here are level, format and access\n"},
+     "c:3:20: unknown key `levels`; known here are level, format, access, failures_per_second, sample and file\n"},
     {"unknown, with a dash", BOTH "shutdown-timeout: 1s\n",
      "c:3:1: unknown key `shutdown-timeout`; did you mean `shutdown_timeout`?\n"},
     {"unknown, in capitals", BOTH "USER: a\n", "c:3:1: unknown key `USER`; did you mean `user`?\n"},
@@ -101,7 +101,7 @@ static const struct bad bad_keys[] = {
 
 static const struct bad bad_kinds[] = {
     {"a list for a section", BOTH "log: [info]\n",
-     "c:3:6: `log` must be a mapping with level, format or access, not a list\n"},
+     "c:3:6: `log` must be a mapping with level, format, access, failures_per_second, sample or file, not a list\n"},
     {"a word for a section", BOTH "ktls: off\n",
      "c:3:7: `ktls` must be a mapping with transmit, receive or offload_after, not a single value\n"},
     {"a word for a list", APP "listeners: none\n",
@@ -141,6 +141,9 @@ static const struct bad bad_kinds[] = {
     {"level in capitals", BOTH "log: {level: INFO}\n",
      "c:3:14: `level` must be error, warning, info or debug, not \"INFO\"\n"},
     {"format", BOTH "log: {format: xml}\n", "c:3:15: `format` must be text or json, not \"xml\"\n"},
+    {"failures per second", BOTH "log: {failures_per_second: -1}\n",
+     "c:3:28: `failures_per_second` cannot be `-1`; write a number from 0 to 1000000\n"},
+    {"sample", BOTH "log: {sample: 0}\n", "c:3:15: `sample` cannot be `0`; write a number from 1 to 1000000\n"},
     {"access", BOTH "log: {access: 1}\n",
      "c:3:15: `access` must be true, false, yes, no, on or off, not \"1\"\n"},
     {"transmit", BOTH "ktls: {transmit: on}\n",

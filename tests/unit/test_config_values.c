@@ -168,7 +168,7 @@ static void test_everything(void **state)
         load("workers: 7\n"
              "user: www\n"
              "shutdown_timeout: 0s\n"
-             "log: {level: debug, format: json, access: off}\n"
+             "log: {level: debug, format: json, access: off, failures_per_second: 7, sample: 3}\n"
              "ktls: {transmit: off, receive: required, offload_after: 256k}\n"
              "limits: {connections: 10000000, memory: 7m, handshakes_per_second: 1000000, connections_per_client: 3,\n"
              "         handshakes_per_second_per_client: 4, client_network: {ipv4: 24, ipv6: 56}}\n"
@@ -202,6 +202,8 @@ static void test_everything(void **state)
     assert_int_equal(config->log.level, LOG_DEBUG);
     assert_int_equal(config->log.format, LOG_JSON);
     assert_false(config->log.access);
+    assert_int_equal(config->log.failures_per_second, 7);
+    assert_int_equal(config->log.sample, 3);
     assert_int_equal(config->ktls.transmit, CONFIG_KTLS_OFF);
     assert_int_equal(config->ktls.receive, CONFIG_KTLS_REQUIRED);
     assert_int_equal(config->ktls.offload_after, 262144);

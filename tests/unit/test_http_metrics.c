@@ -33,7 +33,8 @@ static void expect(const char *text, const char *line)
 
 static void test_escapes(void **state)
 {
-    char *text = metrics_of(json_pack("{s:[{s:s, s:i}]}", "listeners", "name", "a\"b\\c\nd\t\xc3\xa4", "accepted", 3));
+    char *text =
+        metrics_of(json_pack("{s:[{s:s, s:i}]}", "listeners", "name", "a\"b\\c\nd\t\xc3\xa4", "accepted", 3));
 
     expect(text, "ringbolt_connections_total{listener=\"a\\\"b\\\\c\\nd\t\xc3\xa4\"} 3");
     free(text);
@@ -41,9 +42,9 @@ static void test_escapes(void **state)
 
 static void test_buckets(void **state)
 {
-    char *text = metrics_of(json_pack("{s:[{s:s, s:{s:[f, f], s:[i, i, i], s:i, s:f}}]}", "listeners", "name", "web",
-                                      "duration_seconds", "bounds_s", 0.5, 10.0, "counts", 2, 0, 5, "count", 7, "sum_s",
-                                      0.03));
+    char *text = metrics_of(json_pack("{s:[{s:s, s:{s:[f, f], s:[i, i, i], s:i, s:f}}]}", "listeners", "name",
+                                      "web", "duration_seconds", "bounds_s", 0.5, 10.0, "counts", 2, 0, 5,
+                                      "count", 7, "sum_s", 0.03));
 
     expect(text, "# TYPE ringbolt_connection_duration_seconds histogram");
     expect(text, "ringbolt_connection_duration_seconds_bucket{listener=\"web\",le=\"0.5\"} 2");
@@ -56,10 +57,10 @@ static void test_buckets(void **state)
 
 static void test_states(void **state)
 {
-    char *text = metrics_of(json_pack("{s:[{s:i, s:s, s:n}, {s:i, s:s, s:f}], s:[{s:s, s:[{s:s, s:s, s:s}]}]}", "workers",
-                                      "worker", 0, "state", "dead", "cpu_s", "worker", 1, "state", "ready", "cpu_s", 1.5,
-                                      "upstreams", "name", "app", "servers", "address", "[::1]:80", "state", "drain",
-                                      "health", "up"));
+    char *text = metrics_of(json_pack(
+        "{s:[{s:i, s:s, s:n}, {s:i, s:s, s:f}], s:[{s:s, s:[{s:s, s:s, s:s}]}]}", "workers", "worker", 0,
+        "state", "dead", "cpu_s", "worker", 1, "state", "ready", "cpu_s", 1.5, "upstreams", "name", "app",
+        "servers", "address", "[::1]:80", "state", "drain", "health", "up"));
 
     expect(text, "ringbolt_worker_ready{worker=\"0\"} 0");
     expect(text, "ringbolt_worker_ready{worker=\"1\"} 1");

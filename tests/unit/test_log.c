@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -478,6 +479,77 @@ static void clocks(void **unused)
     assert_true(clock_now_ns() >= first && first > 0);
 }
 
+// Reads all there is and counts the lines of the test, and those that it is told were lost.
+static void read_all(int fd, unsigned long *lines, unsigned long *lost)
+{
+    static char data[1 << 20];
+    size_t size = 0;
+    ssize_t length;
+
+    while ((length = read(fd, data + size, sizeof(data) - 1 - size)) > 0)
+        size += (size_t)length;
+    data[size] = '\0';
+    for (char *line = strtok(data, "\n"); line; line = strtok(NULL, "\n")) {
+        const char *count = strstr(line, " warning log lines lost count=");
+
+        if (count)
+            *lost += strtoul(strchr(count, '=') + 1, NULL, 10);
+        else if (strstr(line, " info a line of some length"))
+            ++*lines;
+        else
+            fail_msg("no line of ours: %s", line);
+    }
+}
+
+// A reader that takes nothing, and then everything: nothing waits for it, and what was lost is counted. fds: read end, write end.
+static void stand_still(const int fds[2])
+{
+    unsigned long lines = 0, lost = 0;
+
+    log_setup(LOG_TEXT, LOG_INFO, fds[1]);
+    for (int i = 0; i < 5000; i++) // much more than a pipe or a socket takes
+        log_info("a line of some length, so that it is soon full", log_integer("number", i));
+    (void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    read_all(fds[0], &lines, &lost);
+    assert_true(lines > 5 && lines + lost < 5000);
+    log_info("a line of some length: there is room again");
+    read_all(fds[0], &lines, &lost);
+    assert_int_equal(lines + lost, 5001);
+    log_setup(LOG_TEXT, LOG_INFO, STDERR_FILENO);
+}
+
+static void pipe_that_nobody_reads(void **unused)
+{
+    int fds[2];
+    int other;
+
+    (void)unused;
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0); // blocks
+    other = dup(fds[1]);
+    stand_still(fds);
+    assert_int_equal(fcntl(other, F_GETFL) & O_NONBLOCK, 0); // others who write there are not meddled with
+    assert_int_equal(fcntl(fds[1], F_GETFD), FD_CLOEXEC);
+    close(other);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void socket_that_nobody_reads(void **unused)
+{
+    int fds[2];
+
+    (void)unused;
+    for (int kind = 0; kind < 2; kind++) {
+        assert_int_equal(socketpair(AF_UNIX, kind == 0 ? SOCK_STREAM : SOCK_DGRAM, 0, fds), 0);
+        stand_still(fds);
+        close(fds[0]);
+        log_setup(LOG_TEXT, LOG_INFO, fds[1]);
+        log_info("nobody is there: lost, and no SIGPIPE");
+        log_setup(LOG_TEXT, LOG_INFO, STDERR_FILENO);
+        close(fds[1]);
+    }
+}
+
 static void secrets(void **unused)
 {
     unsigned char stack[64];
@@ -515,6 +587,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(any_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(lost_lines_do_no_harm, setup, teardown),
         cmocka_unit_test(error_texts),
+        cmocka_unit_test(pipe_that_nobody_reads),
+        cmocka_unit_test(socket_that_nobody_reads),
         cmocka_unit_test(clocks),
         cmocka_unit_test(secrets),
     };

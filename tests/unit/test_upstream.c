@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which server a worker's connection goes to, by the table that it shares with others: weights, backups, health, orders, limits.
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
+#include "ringbolt/log_quota.h"
 #include "src/proxy/upstream.h"
 
 #define SERVERS 70 // more than a word of `tried` has bits
@@ -465,6 +467,53 @@ static void test_queue_places(void **state)
 
 #define test_of(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
+// Lines of the log that begin with the level and message; all that was written is taken.
+static unsigned lines_of(int fd, const char *what)
+{
+    static char text[1 << 16];
+    ssize_t length = read(fd, text, sizeof(text) - 1);
+    unsigned count = 0;
+
+    text[length > 0 ? length : 0] = '\0';
+    for (const char *at = text; (at = strstr(at, what)); at++)
+        count++;
+    return count;
+}
+
+// Many servers that come and go fill no log: some are named, the rest is a number, said when the interval is over.
+static void test_flapping_is_summarised(void **state)
+{
+    int fds[2];
+    unsigned count;
+
+    upstream_configs[0].server_count = SERVERS;
+    upstream_configs[0].health.max_fails = 1;
+    begin();
+    assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+    log_setup(LOG_TEXT, LOG_INFO, fds[1]);
+    assert_int_equal(upstreams_due_ns(workers[0]), 0);
+    for (size_t i = 0; i < SERVERS; i++)
+        upstream_failed(workers[0], 0, i, -ECONNREFUSED, now_ns);
+    count = lines_of(fds[0], "server is out");
+    assert_int_equal(count, LOG_QUOTA_LINES);
+    assert_int_equal(upstreams_due_ns(workers[0]), now_ns + LOG_QUOTA_NS);
+    upstreams_say_rest(workers[0], now_ns + LOG_QUOTA_NS - 1);
+    assert_int_equal(lines_of(fds[0], "servers"), 0);
+    now_ns += LOG_QUOTA_NS;
+    upstream_succeeded(workers[0], 0, 0, now_ns); // the last interval's are to be said first
+    assert_int_equal(lines_of(fds[0], "server is back"), 0);
+    upstreams_say_rest(workers[0], now_ns);
+    assert_int_equal(lines_of(fds[0], "more servers went out or came back count=51 seconds=10"), 1);
+    assert_int_equal(upstreams_due_ns(workers[0]), 0);
+    upstream_succeeded(workers[0], 0, 1, now_ns);
+    assert_int_equal(lines_of(fds[0], "server is back"), 1);
+    upstreams_say_rest(workers[0], now_ns + LOG_QUOTA_NS);
+    assert_int_equal(lines_of(fds[0], "servers"), 0); // nothing was withheld
+    log_setup(LOG_TEXT, LOG_ERROR, 2);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -484,6 +533,7 @@ int main(void)
         test_of(test_limits),
         test_of(test_limit_between_processes),
         test_of(test_queue_places),
+        test_of(test_flapping_is_summarised),
     };
 
     log_setup(LOG_TEXT, LOG_ERROR, STDERR_FILENO);
