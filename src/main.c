@@ -153,6 +153,9 @@ int main(int argc, char **argv)
     case CLI_CERTIFICATES:
         status = cli_call(&options);
         break;
+    case CLI_TOP:
+        status = cli_top(&options);
+        break;
     case CLI_VERSION:
         cli_print_version();
         break;

@@ -27,6 +27,7 @@ enum cli_command {
     CLI_STATUS,
     CLI_SERVER,
     CLI_CERTIFICATES,
+    CLI_TOP,
     CLI_VERSION,
     CLI_HELP,
 };
@@ -52,6 +53,8 @@ struct cli_options {
     uint64_t timeout_ms;
     const char *server;       // server; NULL: all are listed
     const char *server_state; // that it is to have
+    uint64_t delay_ns;        // top: from one frame to the next
+    bool once;                // top: one frame
 };
 
 // CLI_OK and *ret, or CLI_USAGE: what is wrong was written to standard error.
@@ -67,6 +70,11 @@ void cli_print_probe(bool json);
 
 // One of the commands to the running master: asks, prints, complains.
 enum cli_status cli_call(const struct cli_options *options);
+// The path of the admin socket: that of the options, or of the configuration that they name. CLI_OK and *ret (free() it), or what to end
+// with after a complaint.
+enum cli_status cli_socket(const struct cli_options *options, char **ret);
+// `top`, until its user has enough.
+enum cli_status cli_top(const struct cli_options *options);
 // The answer to `certificates`, as a table.
 void cli_print_certificates(const json_t *answer);
 // The answer to `server`: the table, or a sentence.

@@ -48,7 +48,8 @@ const LIMITS = {
   connections: 'limits.connections',
   listener_connections: 'connections of a listener',
   handshakes_per_second: 'new handshakes a second',
-  system: 'descriptors, or memory for sockets',
+  descriptors: 'descriptors that connections need',
+  system: 'descriptors or memory, when accepting',
   connections_per_client: 'connections of one client',
   handshakes_per_second_per_client: 'new handshakes a second of one client',
 };
