@@ -83,12 +83,9 @@ static const struct option call_options[] = {
 };
 
 static const struct option top_options[] = {
-    {"socket", required_argument, NULL, 's'},
-    {"config", required_argument, NULL, 'c'},
-    {"delay", required_argument, NULL, 'd'},
-    {"once", no_argument, NULL, OPTION_ONCE},
-    {"help", no_argument, NULL, 'h'},
-    {0},
+    {"socket", required_argument, NULL, 's'}, {"config", required_argument, NULL, 'c'},
+    {"delay", required_argument, NULL, 'd'},  {"once", no_argument, NULL, OPTION_ONCE},
+    {"help", no_argument, NULL, 'h'},         {0},
 };
 
 static const struct {

@@ -241,11 +241,8 @@ static const struct {
     const char *path;
     enum MHD_Result (*serve)(struct child *child, struct MHD_Connection *connection);
 } pages[] = {
-    {"/", serve_page},
-    {"/metrics", serve_metrics},
-    {"/status.json", serve_status},
-    {"/healthz", serve_live},
-    {"/readyz", serve_ready},
+    {"/", serve_page},        {"/metrics", serve_metrics}, {"/status.json", serve_status},
+    {"/healthz", serve_live}, {"/readyz", serve_ready},
 };
 
 static bool is_loopback(const struct sockaddr *address)

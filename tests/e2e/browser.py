@@ -13,7 +13,7 @@ import time
 
 from ringbolt import WAIT
 
-PROGRAMS = ("chromium", "chromium-headless-shell")
+PROGRAMS = ("chromium-headless-shell", "chromium")
 
 
 def program():
