@@ -109,7 +109,7 @@ def test_numbers_are_those_of_the_document(show, actor, dial):
         "Listener": "app", "Address": listener["address"], "Connections": "0", "Accepted": "6", "Failed": "1", "Refused": "0",
         "Handshakes": "5", "Resumed": "0 %", "Bytes in": "60 B", "Bytes out": "25 B"}]
     assert table(page, "upstreams") == [{
-        "Server": actor.address, "Health": "up", "Told to be": "ready", "Connections": "0", "Connects": "5", "Failed": "0",
+        "Server": actor.address, "Health": "up", "Set to": "ready", "Connections": "0", "Connects": "5", "Failed": "0",
         "Bytes in": "60 B", "Bytes out": "25 B"}]
     assert table(page, "ends") == [
         {"End": "done", "What happened": "in an orderly way", "Connections": "5"},

@@ -44,7 +44,7 @@ class Upstreams {
   }
 
   makeTable() {
-    const table = new Table(byId('upstreams'), '', [{title: 'Server'}, {title: 'Health'}, {title: 'Told to be'}, {title: 'Connections', number: true},
+    const table = new Table(byId('upstreams'), '', [{title: 'Server'}, {title: 'Health'}, {title: 'Set to'}, {title: 'Connections', number: true},
       {title: 'Connects', number: true}, {title: 'Failed', number: true}, {title: 'Bytes in', number: true}, {title: 'Bytes out', number: true}]);
 
     table.caption.className = '';
