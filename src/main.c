@@ -149,6 +149,7 @@ int main(int argc, char **argv)
     case CLI_DRAIN:
     case CLI_STOP:
     case CLI_STATUS:
+    case CLI_CONNECTIONS:
     case CLI_SERVER:
     case CLI_CERTIFICATES:
         status = cli_call(&options);

@@ -26,6 +26,7 @@ enum worker_message_type {
     WORKER_CHANGE, // apply the change of material of `value` bytes in the memory file whose descriptor comes along; answer
     WORKER_PING, // answer
     WORKER_LOG,  // standard error is the descriptor that comes along from now on
+    WORKER_LIST, // fill setup->listing: with the first connections (`value` 1), or those that follow (0); answer
     WORKER_DRAIN_RETIRED, // connections under retired certificates end within `value` milliseconds (0: now); answer
 };
 
@@ -35,6 +36,8 @@ struct worker_message {
         sequence; // counts the master's messages to all workers; of WORKER_CHANGED: the last one acted upon
     uint64_t value;
 };
+
+struct listing_page;
 
 struct worker_setup {
     unsigned index; // 0-based
@@ -48,6 +51,7 @@ struct worker_setup {
     const int
         *listeners; // config->listener_count listening sockets, this worker's own of each SO_REUSEPORT group
     int channel;
+    struct listing_page *listing; // this worker's, shared with the master
     struct stats *stats;         // shared by all workers, as the following
     struct servers *servers;
     struct admission *admission;

@@ -19,6 +19,8 @@ static const char *command_name(enum cli_command command)
         return "stop";
     case CLI_STATUS:
         return "status";
+    case CLI_CONNECTIONS:
+        return "connections";
     case CLI_SERVER:
         return "server";
     case CLI_TOP:
@@ -53,6 +55,8 @@ static json_t *make_request(const struct cli_options *options)
         (void)json_object_set_new(request, "server", json_string(options->server));
         (void)json_object_set_new(request, "state", json_string(options->server_state));
     }
+    if (options->limit > 0)
+        (void)json_object_set_new(request, "limit", json_integer(options->limit));
     if (options->has_timeout)
         (void)json_object_set_new(request, "timeout_ms", json_integer((json_int_t)options->timeout_ms));
     return request;
@@ -209,6 +213,9 @@ static void print_answer(const struct cli_options *options, const json_t *answer
         break;
     case CLI_STATUS:
         cli_print_status(answer);
+        break;
+    case CLI_CONNECTIONS:
+        cli_print_connections(answer);
         break;
     case CLI_SERVER:
         cli_print_servers(answer);

@@ -25,6 +25,7 @@ enum cli_command {
     CLI_DRAIN,
     CLI_STOP,
     CLI_STATUS,
+    CLI_CONNECTIONS,
     CLI_SERVER,
     CLI_CERTIFICATES,
     CLI_TOP,
@@ -49,6 +50,7 @@ struct cli_options {
     const char *socket; // of the running master; NULL: that of `file`
     bool force;
     const char *certificate; // drain; NULL: everything
+    unsigned limit; // connections; 0: not given
     bool has_timeout;
     uint64_t timeout_ms;
     const char *server;       // server; NULL: all are listed
@@ -79,6 +81,8 @@ enum cli_status cli_top(const struct cli_options *options);
 void cli_print_certificates(const json_t *answer);
 // The answer to `server`: the table, or a sentence.
 void cli_print_servers(const json_t *answer);
+// The answer to `connections`, as a table.
+void cli_print_connections(const json_t *answer);
 // The answer to `status`.
 void cli_print_status(const json_t *answer);
 // Text from elsewhere, with what could play tricks on a terminal as `?`.

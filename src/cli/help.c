@@ -24,6 +24,7 @@ static const char general[] =
     "  ringbolt stop                             end at once\n"
     "  ringbolt status [--json]                  how it is: listeners, servers, workers, what was counted\n"
     "  ringbolt top                              the same in this terminal, anew every second\n"
+    "  ringbolt connections [--json]             the connections that are live\n"
     "  ringbolt certificates [--json]            what is served, until when, from which file\n"
     "  ringbolt server [--json]                  the servers behind it: state, health, connections\n"
     "  ringbolt server NAME drain|ready|down     no new connections to one of them, or again\n"
@@ -128,6 +129,14 @@ static const char status_text[] =
     "ended, and when the first certificate does. --json has everything that is counted (docs/metrics.md).\n"
     "\n" WHERE;
 
+static const char connections[] =
+    "Usage: ringbolt connections [-s PATH | -c FILE] [--limit N] [--json]\n"
+    "\n"
+    "Prints connections that are live in the running ringbolt: client, state, age, time without a byte, name asked "
+    "for, where\n"
+    "records towards the client are protected (transmit/receive), server, bytes.\n"
+    "\n" WHERE "      --limit N      at most so many, 1 to 10000 (default: 1000)\n";
+
 static const char server[] =
     "Usage:\n"
     "  ringbolt server [-s PATH | -c FILE] [--json]\n"
@@ -176,6 +185,7 @@ void cli_print_help(const char *topic)
                  {"drain", drain},
                  {"stop", stop},
                  {"status", status_text},
+                 {"connections", connections},
                  {"server", server},
                  {"certificates", certificates},
                  {"top", top}};

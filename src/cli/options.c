@@ -17,6 +17,7 @@
 #define WORKERS_MAX    1024
 #define DELAY_S_MIN    0.1 // the master has nothing newer
 #define DELAY_S_MAX    3600.0
+#define LIMIT_MAX      10000
 
 enum {
     OPTION_LISTEN = 256,
@@ -30,7 +31,8 @@ enum {
     OPTION_FORCE,
     OPTION_CERTIFICATE,
     OPTION_TIMEOUT,
-    OPTION_ONCE
+    OPTION_ONCE,
+    OPTION_LIMIT
 };
 
 static const struct option run_options[] = {
@@ -74,6 +76,15 @@ static const struct option drain_options[] = {
     {0},
 };
 
+static const struct option connections_options[] = {
+    {"socket", required_argument, NULL, 's'},
+    {"config", required_argument, NULL, 'c'},
+    {"limit", required_argument, NULL, OPTION_LIMIT},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
 static const struct option call_options[] = {
     {"socket", required_argument, NULL, 's'},
     {"config", required_argument, NULL, 'c'},
@@ -101,12 +112,13 @@ static const struct {
     {"drain", CLI_DRAIN, ":s:c:h", drain_options},
     {"stop", CLI_STOP, ":s:c:h", call_options},
     {"status", CLI_STATUS, ":s:c:h", call_options},
+    {"connections", CLI_CONNECTIONS, ":s:c:h", connections_options},
     {"server", CLI_SERVER, ":s:c:h", call_options},
     {"certificates", CLI_CERTIFICATES, ":s:c:h", call_options},
     {"top", CLI_TOP, ":s:c:d:h", top_options},
 };
 
-static const char *const reserved[] = {"connections", "upgrade"};
+static const char *const reserved[] = {"upgrade"};
 
 static enum cli_status wrong(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -149,6 +161,19 @@ static enum cli_status parse_ktls(const char *text, struct cli_options *options)
         }
     }
     return wrong("run", "--ktls %s: auto, off or required is needed", text);
+}
+
+static enum cli_status parse_limit(const char *text, unsigned *ret)
+{
+    char *end;
+    unsigned long number;
+
+    errno = 0;
+    number = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < 1 || number > LIMIT_MAX)
+        return wrong("connections", "--limit %s: a number from 1 to %d is needed", text, LIMIT_MAX);
+    *ret = (unsigned)number;
+    return CLI_OK;
 }
 
 static enum cli_status parse_timeout(const char *text, struct cli_options *options)
@@ -220,6 +245,8 @@ static enum cli_status take(const char *command, int option, char **argv, struct
     case OPTION_CERTIFICATE:
         options->certificate = optarg;
         return CLI_OK;
+    case OPTION_LIMIT:
+        return parse_limit(optarg, &options->limit);
     case OPTION_TIMEOUT:
         return parse_timeout(optarg, options);
     case ':':

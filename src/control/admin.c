@@ -51,6 +51,7 @@ struct admin_client {
     size_t output_sent;
     struct messages_waiter waiter;
     json_t *result; // what it waits for
+    admin_more *more;
 };
 
 static void accept_more(struct admin *admin);
@@ -136,9 +137,14 @@ void admin_refuse(struct admin_client *client, const char *format, ...)
 static void workers_have_acted(void *owner, unsigned late, unsigned first_late)
 {
     struct admin_client *client = owner;
+    struct master *master = client->admin->master;
     json_t *result = client->result;
     char text[160];
 
+    if (late == 0 && client->more && client->more(master, result)) {
+        messages_wait(master, &client->waiter, admin_workers_patience_ns, workers_have_acted, client);
+        return;
+    }
     client->result = NULL;
     if (late > 0) {
         snprintf(text, sizeof(text),
@@ -154,12 +160,18 @@ static void workers_have_acted(void *owner, unsigned late, unsigned first_late)
 
 void admin_wait(struct master *master, struct admin_client *client, json_t *result)
 {
+    admin_wait_while(master, client, result, NULL);
+}
+
+void admin_wait_while(struct master *master, struct admin_client *client, json_t *result, admin_more *more)
+{
     if (!result) {
         admin_answer(client, NULL);
         return;
     }
     client->state = ADMIN_WAITING;
     client->result = result;
+    client->more = more;
     loop_timer_stop(&client->patience);
     // Nothing more is read; only that it hangs up is heard.
     (void)loop_events(master->loop, &client->watch, 0);

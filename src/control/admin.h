@@ -41,3 +41,7 @@ void admin_refuse(struct admin_client *client, const char *format, ...) __attrib
 // An answer that waits for the workers. The client may go away meanwhile: then `done` is never called. `result` (a reference, taken) becomes
 // the answer after `done` has put the outcome in.
 void admin_wait(struct master *master, struct admin_client *client, json_t *result);
+// The same in several rounds: `more` (NULL: none) sees what the workers did, adds to the result and may have told them to go on: while
+// it returns true they are waited for again.
+typedef bool admin_more(struct master *master, json_t *result);
+void admin_wait_while(struct master *master, struct admin_client *client, json_t *result, admin_more *more);

@@ -7,6 +7,7 @@
 
 #include "admin.h"
 #include "admin_certificates.h"
+#include "admin_connections.h"
 #include "admin_servers.h"
 #include "admin_socket.h"
 #include "master.h"
@@ -193,6 +194,7 @@ static const struct {
     void (*run)(struct master *master, struct admin_client *client, const json_t *request);
 } commands[] = {
     {"certificates", {NULL}, certificates},
+    {"connections", {"limit"}, admin_connections},
     {"drain", {"certificate", "timeout_ms"}, drain},
     {"ping", {NULL}, ping},
     {"reload", {"force"}, reload},
@@ -246,6 +248,6 @@ void admin_command(struct master *master, struct admin_client *client, const jso
         return;
     }
     admin_refuse(client,
-                 "there is no command `%.100s`; there are certificates, drain, ping, reload, server, status and stop",
+                 "there is no command `%.100s`; there are certificates, connections, drain, ping, reload, server, status and stop",
                  name);
 }

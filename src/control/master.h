@@ -52,6 +52,8 @@ struct master {
     struct activation passed;
     struct listening listening;
     struct stats *stats;              // shared with the workers
+    struct listing_page *listing;     // likewise: a page for each, which it alone writes
+    uint64_t listing_run;             // counts the commands `connections`
     struct servers *servers;          // shared likewise
     struct admission *admission;      // likewise
     _Atomic uint64_t *used;           // full handshakes by slot, MATERIAL_SLOTS_MAX of them, shared likewise

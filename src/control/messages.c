@@ -152,7 +152,7 @@ void messages_writable(struct process *process)
 
 static bool is_answered(uint32_t type)
 {
-    return type == WORKER_CHANGE || type == WORKER_DRAIN_RETIRED || type == WORKER_PING;
+    return type == WORKER_CHANGE || type == WORKER_DRAIN_RETIRED || type == WORKER_LIST || type == WORKER_PING;
 }
 
 static void enqueue(struct process *process, const struct worker_message *contents, struct passed_file *file)

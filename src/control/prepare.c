@@ -14,6 +14,7 @@
 #include "acme.h"
 #include "master.h"
 #include "ringbolt/file.h"
+#include "ringbolt/listing.h"
 #include "ringbolt/log.h"
 #include "ringbolt/shared_memory.h"
 #include "ringbolt/socket.h"
@@ -167,13 +168,14 @@ static int make_memory(struct master *master)
 
     master->admission = admission_create(master->config);
     master->used = shared_memory_create(USED_SIZE);
+    master->listing = shared_memory_create(workers * sizeof(*master->listing));
     master->processes = calloc(workers, sizeof(*master->processes));
     master->keylogs = malloc(listeners * sizeof(*master->keylogs));
     for (size_t i = 0; master->keylogs && i < listeners; i++)
         master->keylogs[i] = -1;
     if (servers_create(master->config, &master->servers) < 0 ||
         stats_create(master->config, &master->stats) < 0 || !master->admission ||
-        !master->used || !master->processes || !master->keylogs) {
+        !master->used || !master->listing || !master->processes || !master->keylogs) {
         log_error("no memory");
         return -ENOMEM;
     }
@@ -249,4 +251,5 @@ void prepare_undo(struct master *master)
     admission_destroy(master->admission);
     shared_memory_destroy((void *)master->used, USED_SIZE);
     stats_destroy(master->stats);
+    shared_memory_destroy(master->listing, master->config->workers * sizeof(*master->listing));
 }

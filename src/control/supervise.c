@@ -15,6 +15,7 @@
 
 #include "master.h"
 #include "ringbolt/clock.h"
+#include "ringbolt/listing.h"
 #include "ringbolt/log.h"
 #include "system.h"
 
@@ -79,6 +80,7 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .listeners = listening_of(&master->listening, index),
         .channel = channel,
         .stats = master->stats,
+        .listing = &master->listing[index],
         .servers = master->servers,
         .admission = master->admission,
         .uid = master->account.uid,

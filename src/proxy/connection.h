@@ -171,6 +171,7 @@ struct proxy {
     struct timer queue_timer; // set while somebody waits
     bool is_queue_due;        // a place became free
     struct list connections;
+    struct list *listed; // where the listing goes on (listing.c); NULL: none was begun
     unsigned connection_count;
     unsigned awake_count;     // connections that do not rest
     unsigned awake_peak;      // since memory was last given back

@@ -316,6 +316,8 @@ bool connection_reap(struct connection *connection)
     free(connection->detail_owned);
     free(connection->tried);
     connection_header_destroy(connection->header);
+    if (proxy->listed == &connection->node)
+        proxy->listed = connection->node.next;
     list_remove(&connection->node);
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;

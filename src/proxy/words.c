@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "connection.h"
+#include "ringbolt/listing.h"
 #include "ringbolt/stats.h"
 
 // ---- ends ----
@@ -116,4 +117,24 @@ const char *stats_layer_name(unsigned index, const char **ret_reason)
         return NULL;
     *ret_reason = index == ENDPOINT_WHY_NONE ? "" : endpoint_why_text((enum endpoint_why)index);
     return index == ENDPOINT_WHY_NONE ? "kernel" : "user";
+}
+
+// ---- listed connections ----
+
+const char *listing_state_name(unsigned state)
+{
+    static const char *const names[CONNECTION_STATE_COUNT] = {
+        [CONNECTION_ACCEPT] = "accept",   [CONNECTION_HEADER] = "header",
+        [CONNECTION_ANSWER] = "answer",   [CONNECTION_HELLO] = "handshake",
+        [CONNECTION_DIAL] = "connect",    [CONNECTION_SHAKE] = "server_handshake",
+        [CONNECTION_OFFLOAD] = "offload", [CONNECTION_RELAY] = "relay",
+        [CONNECTION_DRAIN] = "drain",     [CONNECTION_DYING] = "dying",
+    };
+
+    return state < CONNECTION_STATE_COUNT ? names[state] : NULL;
+}
+
+const char *listing_mode_name(unsigned mode)
+{
+    return mode == ENDPOINT_KERNEL ? "kernel" : mode == ENDPOINT_USER ? "user" : NULL;
 }

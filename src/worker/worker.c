@@ -14,6 +14,7 @@
 #include "channel.h"
 #include "privileges.h"
 #include "ringbolt/clock.h"
+#include "ringbolt/listing.h"
 #include "ringbolt/log.h"
 #include "ringbolt/proxy.h"
 #include "ringbolt/secret.h"
@@ -93,6 +94,9 @@ static bool on_message(void *owner, const struct worker_message *message, int fd
         break; // the channel answers
     case WORKER_LOG:
         error = dup3(fd, STDERR_FILENO, 0) < 0 ? -errno : 0;
+        break;
+    case WORKER_LIST:
+        proxy_list(worker->proxy, message->value == 1, worker->setup->listing);
         break;
     case WORKER_DRAIN_RETIRED:
         drain_retired(worker, message->value);

@@ -394,6 +394,64 @@ def test_check_warns(work, start, actor, certificates):
     assert done.returncode == 0 and "warning: `http` `*:9464`" in done.stderr, done
 
 
+# ---- connections
+
+def test_connections(watch, actor, dial, layer):
+    watched = watch({"app": [actor.address]}, layer=layer)
+    stage = watched.stage
+    assert stage.proxy.admin_json("connections")["connections"] == []
+    client = greet(dial(stage["app"], version="1.3", cipher="AES-256-GCM"))
+    silent = dial(stage["app"], handshake=False)
+    # It may still be waiting to be accepted, and what goes back may not be counted yet.
+    def both_known():
+        listed = stage.proxy.admin_json("connections")["connections"]
+        return len(listed) == 2 and any(each["bytes_out"] == 5 for each in listed)
+    ringbolt.wait_until(both_known, "both are listed")
+    answer = stage.proxy.admin_json("connections")
+    assert answer["ok"] and answer["live"] == 2 and not answer["more"]
+    by_client = {each["client"]: each for each in answer["connections"]}
+    shown = by_client["%s:%d" % client.name[:2]]
+    assert shown.pop("worker") in (0, 1) and shown.pop("id") >= 0
+    assert shown.pop("age_s") >= shown.pop("idle_s") >= 0
+    records = {name: LAYER_LABELS[layer][direction][0] for name, direction in (("record_tx", "transmit"), ("record_rx", "receive"))}
+    assert shown == {"client": "%s:%d" % client.name[:2], "listener": "app", "state": "relay", "bytes_in": 12, "bytes_out": 5,
+                     "sni": "localhost", "alpn": None, "tls": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "resumed": False, **records,
+                     "upstream": "app", "server": actor.address, "server_tls": None, "server_record_tx": None, "server_record_rx": None}
+    shown = by_client["%s:%d" % silent.name[:2]]
+    assert (shown["state"], shown["upstream"], shown["server"], shown["sni"], shown["tls"]) == ("handshake", None, None, None, None)
+    text = stage.proxy.admin("connections")
+    assert re.search(r"^ +[01] +\d+ +127\.0\.0\.1:\d+ +app +relay +\d.* localhost +TLSv1\.3 +%s/%s +%s +12 +5$" % (
+        records["record_tx"], records["record_rx"], re.escape(actor.address)), text, re.M), text
+    for limit in ("0", "10001", "x"):
+        stage.proxy.admin("connections", "--limit", limit, status=2)
+
+
+@any_layer
+def test_hundreds_of_connections(watch, actor, dial):
+    """Several pages of each worker, while connections come and go: each one that stays is listed exactly once."""
+    watched = watch({"app": [actor.address]})
+    stage = watched.stage
+    held = []
+    for _ in range(700):
+        sock = socket.create_connection(stage["app"].address, ringbolt.WAIT)
+        held.append(sock)
+    watched.until(lambda m: m.get("ringbolt_connections", listener="app") == 700, "all are accepted")
+    names = {"%s:%d" % sock.getsockname() for sock in held}
+    for _ in range(5):
+        gone = [held.pop(0) for _ in range(10)]
+        names -= {"%s:%d" % sock.getsockname() for sock in gone}
+        for sock in gone:
+            sock.close()
+        answer = stage.proxy.admin_json("connections")
+        listed = [each["client"] for each in answer["connections"]]
+        assert len(listed) == len(set(listed)) and names <= set(listed) and not answer["more"]
+    answer = stage.proxy.admin_json("connections", "--limit", "300")
+    assert len(answer["connections"]) == 300 and answer["more"] and answer["live"] >= 650
+    assert "300 of about " in stage.proxy.admin("connections", "--limit", "300")
+    for sock in held:
+        sock.close()
+
+
 # ---- hostile clients
 
 def hostile_bytes(chance):

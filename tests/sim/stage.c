@@ -66,6 +66,7 @@ const char *stage_close(struct stage *stage)
 {
     const char *left = NULL;
     size_t server = 0;
+    uint64_t ended = 0;
 
     proxy_destroy(stage->proxy);
     for (size_t i = 0; i < stage->config->upstream_count; i++) {
@@ -79,6 +80,10 @@ const char *stage_close(struct stage *stage)
     if (stats_connections(stage->stats) != 0)
         left = "the counters know of connections that are not there";
     stats_sum_listener(stage->stats, 0, &stage->counted);
+    for (unsigned i = 0; i < STATS_ENDS; i++)
+        ended += stage->counted.ends[i];
+    if (stage->counted.connections != 0 || ended != stage->counted.accepted)
+        left = "not every connection that was accepted was counted as ended";
     stats_destroy(stage->stats);
     servers_destroy(stage->servers);
     admission_destroy(stage->admission);
