@@ -115,8 +115,11 @@ class LineChart {
       before = value !== null;
     }
     draw(this.svg, 'path', {class: 'line ' + one.color, d: path});
-    if (count === 1 && before)
-      draw(this.svg, 'circle', {class: 'dot ' + one.color, cx: x(samples[samples.length - 1]), cy: y(one.read(samples[samples.length - 1])), r: 2});
+    if (count === 1 && before) {
+      const last = samples[samples.length - 1];
+
+      draw(this.svg, 'circle', {class: 'dot ' + one.color, cx: x(last), cy: y(one.read(last)), r: 2});
+    }
   }
 }
 
@@ -131,7 +134,8 @@ function quantile(histogram, part) {
     const from = i > 0 ? histogram.bounds_s[i - 1] : 0;
 
     if (histogram.counts[i] > 0 && seen + histogram.counts[i] >= wanted)
-      return i === histogram.bounds_s.length ? Infinity : from + (histogram.bounds_s[i] - from) * (wanted - seen) / histogram.counts[i];
+      return i === histogram.bounds_s.length ? Infinity
+        : from + (histogram.bounds_s[i] - from) * (wanted - seen) / histogram.counts[i];
     seen += histogram.counts[i];
   }
   return null;
@@ -140,7 +144,9 @@ function quantile(histogram, part) {
 function formatQuantile(histogram, part) {
   const value = quantile(histogram, part);
 
-  return value === null ? '–' : value === Infinity ? '> ' + formatSeconds(histogram.bounds_s[histogram.bounds_s.length - 1]) : formatSeconds(value);
+  if (value === null)
+    return '–';
+  return value === Infinity ? '> ' + formatSeconds(histogram.bounds_s.at(-1)) : formatSeconds(value);
 }
 
 class BarChart {

@@ -81,21 +81,25 @@ function setState(element, is, text) {
 
 // ---- tables ----
 
-// columns: {title, number: true where it stands to the right, wide: true where it needs a whole line on a phone}. The first one is the row's heading. On a phone each row becomes a block,
-// which would hide from a screen reader that this is a table: hence the roles.
+// columns: titles with commas between, `>` behind one of numbers, which stand to the right, and `=` behind one that needs a whole line on
+// a phone. The first one is the row's heading. On a phone each row becomes a block, which would hide from a screen reader that this is a
+// table: hence the roles.
 class Table {
   constructor(parent, name, columns) {
     const row = make('tr');
 
-    this.columns = columns;
+    this.columns = columns.split(', ').map(column => ({
+      title: column.replace(/[>=]$/, ''),
+      className: column.endsWith('>') ? 'number' : column.endsWith('=') ? 'wide' : '',
+    }));
     this.caption = make('caption', 'unseen', name);
     this.body = make('tbody');
     this.table = make('table', '', this.caption, make('thead', '', row), this.body);
     this.box = make('div', 'table', this.table);
     this.table.setAttribute('role', 'table');
     this.body.setAttribute('role', 'rowgroup');
-    for (const column of columns) {
-      const cell = make('th', column.number ? 'number' : '', column.title);
+    for (const column of this.columns) {
+      const cell = make('th', column.className, column.title);
 
       cell.scope = 'col';
       cell.setAttribute('role', 'columnheader');
@@ -120,7 +124,7 @@ class Table {
     const row = make('tr');
 
     this.columns.forEach((column, i) => {
-      const cell = make(i === 0 ? 'th' : 'td', column.number ? 'number' : column.wide ? 'wide' : '');
+      const cell = make(i === 0 ? 'th' : 'td', column.className);
 
       if (i === 0)
         cell.scope = 'row';

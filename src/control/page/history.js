@@ -62,6 +62,12 @@ function sampleOf(status) {
   };
 }
 
+// Another master, or counters that began anew.
+function isAnother(sample, before) {
+  return before.pid !== sample.pid || sample.at < before.at
+    || Object.keys(sample.counters).some(key => sample.counters[key] < before.counters[key]);
+}
+
 class History {
   constructor() {
     this.samples = [];
@@ -79,8 +85,8 @@ class History {
     const sample = sampleOf(status);
     const before = this.last;
 
-    if (before && (before.pid !== sample.pid || sample.at < before.at || Object.keys(sample.counters).some(key => sample.counters[key] < before.counters[key])))
-      this.samples = []; // another one, whose counters began anew
+    if (before && isAnother(sample, before))
+      this.samples = [];
     else if (before && sample.at > before.at)
       this.compare(sample, before);
     else if (before)
@@ -96,7 +102,7 @@ class History {
     sample.rates = {};
     for (const [key, value] of Object.entries(sample.counters))
       sample.rates[key] = (value - before.counters[key]) / passed;
-    sample.rates.failed = sum(Object.keys(sample.ends), key => isFailure(key) ? sample.ends[key] - (before.ends[key] ?? 0) : 0) / passed;
+    sample.rates.failed = sum(Object.keys(sample.ends).filter(isFailure), key => sample.ends[key] - (before.ends[key] ?? 0)) / passed;
     for (const [key, value] of Object.entries(sample.cpu)) {
       if (typeof before.cpu[key] === 'number' && typeof value === 'number')
         sample.used[key] = Math.max(value - before.cpu[key], 0) / passed;

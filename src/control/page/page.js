@@ -13,6 +13,8 @@ const page = {
   answered: null, // when it came
 };
 
+const formatClock = time => time.toLocaleTimeString([], {hour12: false});
+
 function showHead(is, text) {
   setState(byId('state'), is, text);
   document.title = is === 'good' ? 'Ringbolt' : `Ringbolt: ${text}`;
@@ -30,7 +32,7 @@ function showFacts() {
   const {status, answered} = page;
 
   if (status)
-    setText(byId('facts'), `up ${formatSpan(status.uptime_s)} · pid ${status.pid} · as of ${answered.toLocaleTimeString([], {hour12: false})}`);
+    setText(byId('facts'), `up ${formatSpan(status.uptime_s)} · pid ${status.pid} · as of ${formatClock(answered)}`);
 }
 
 function showStatus(status) {
@@ -40,7 +42,7 @@ function showStatus(status) {
   page.answered = new Date();
   page.history.add(status);
   main.hidden = false;
-  page.sections ??= [new Charts(), new Upstreams(), new Listeners(), new Workers(), new Times(), new Records(), new Ends(), new Suites(), new Limits(), new Certificates()];
+  page.sections ??= SECTIONS.map(Section => new Section());
   for (const section of page.sections)
     section.fill(status, page.history);
   setText(byId('version'), status.version);
@@ -50,13 +52,13 @@ function showStatus(status) {
     showBanner('good', '');
   } else {
     showHead('warning', status.reason);
-    showBanner('warning', status.state === 'draining' ? 'Ringbolt is draining: it accepts nobody, finishes the connections that live, and ends.'
-      : `Not ready: ${status.reason}.`);
+    showBanner('warning', status.state !== 'draining' ? `Not ready: ${status.reason}.`
+      : 'Ringbolt is draining: it accepts nobody, finishes the connections that live, and ends.');
   }
 }
 
 function showTrouble(what) {
-  const since = page.answered ? ` What stands below is from ${page.answered.toLocaleTimeString([], {hour12: false})}.` : '';
+  const since = page.answered ? ` What stands below is from ${formatClock(page.answered)}.` : '';
 
   showHead('bad', 'no answer');
   showBanner('bad', `${what}${since} Trying again every ${EVERY_MS / 1000} seconds.`);

@@ -12,13 +12,16 @@ const stateCell = (text, is) => ({text, state: is});
 class Charts {
   constructor() {
     const rate = key => sample => sample.rates && sample.rates[key];
+    const bytesRate = value => formatBytes(value) + '/s';
+    const countRate = value => formatRate(value) + '/s';
     const at = byId('charts');
 
     this.charts = [
-      new LineChart(at, 'Throughput', [{name: 'in', read: rate('bytes_in')}, {name: 'out', read: rate('bytes_out')}], value => formatBytes(value) + '/s', true),
-      new LineChart(at, 'Handshakes', [{name: 'full', read: rate('full')}, {name: 'resumed', read: rate('resumed')}], value => formatRate(value) + '/s'),
+      new LineChart(at, 'Throughput', [{name: 'in', read: rate('bytes_in')}, {name: 'out', read: rate('bytes_out')}], bytesRate, true),
+      new LineChart(at, 'Handshakes', [{name: 'full', read: rate('full')}, {name: 'resumed', read: rate('resumed')}], countRate),
       new LineChart(at, 'Connections', [{name: 'live', read: sample => sample.connections}], formatCount),
-      new LineChart(at, 'Connections, come and gone', [{name: 'accepted', read: rate('accepted')}, {name: 'failed', read: rate('failed')}], value => formatRate(value) + '/s'),
+      new LineChart(at, 'Connections, come and gone', [{name: 'accepted', read: rate('accepted')}, {name: 'failed', read: rate('failed')}],
+        countRate),
     ];
   }
 
@@ -44,8 +47,8 @@ class Upstreams {
   }
 
   makeTable() {
-    const table = new Table(byId('upstreams'), '', [{title: 'Server'}, {title: 'Health'}, {title: 'Set to'}, {title: 'Connections', number: true},
-      {title: 'Connects', number: true}, {title: 'Failed', number: true}, {title: 'Bytes in', number: true}, {title: 'Bytes out', number: true}]);
+    const table = new Table(byId('upstreams'), '',
+      'Server, Health, Set to, Connections>, Connects>, Failed>, Bytes in>, Bytes out>');
 
     table.caption.className = '';
     return table;
@@ -83,9 +86,8 @@ class Upstreams {
 
 class Listeners {
   constructor() {
-    this.table = new Table(byId('listeners'), 'Listeners', [{title: 'Listener'}, {title: 'Address', wide: true}, {title: 'Connections', number: true}, {title: 'Accepted', number: true},
-      {title: 'Failed', number: true}, {title: 'Refused', number: true}, {title: 'Handshakes', number: true}, {title: 'Resumed', number: true},
-      {title: 'Bytes in', number: true}, {title: 'Bytes out', number: true}]);
+    this.table = new Table(byId('listeners'), 'Listeners',
+      'Listener, Address=, Connections>, Accepted>, Failed>, Refused>, Handshakes>, Resumed>, Bytes in>, Bytes out>');
   }
 
   fill({listeners}) {
@@ -112,8 +114,8 @@ class Listeners {
 
 class Workers {
   constructor() {
-    this.table = new Table(byId('workers'), 'Processes', [{title: 'Process'}, {title: 'State'}, {title: 'PID', number: true}, {title: 'Connections', number: true},
-      {title: 'CPU', number: true}, {title: 'Memory', number: true}, {title: 'Buffers', number: true}, {title: 'Buffer waits', number: true}, {title: 'Starts', number: true}]);
+    this.table = new Table(byId('workers'), 'Processes',
+      'Process, State, PID>, Connections>, CPU>, Memory>, Buffers>, Buffer waits>, Starts>');
   }
 
   fill({master, workers, pid}, history) {
@@ -122,7 +124,7 @@ class Workers {
     const memory = bytes => typeof bytes === 'number' ? formatBytes(bytes) : '–';
     const rows = [...workers].sort((a, b) => a.worker - b.worker).map(worker => [
       'worker ' + worker.worker,
-      stateCell(worker.state, worker.state === 'ready' ? 'good' : worker.state === 'starting' ? 'warning' : 'bad'),
+      stateCell(worker.state, {ready: 'good', starting: 'warning'}[worker.state] ?? 'bad'),
       worker.pid === null ? '–' : String(worker.pid),
       formatCount(worker.connections),
       cpu(used[worker.pid]),
@@ -155,7 +157,8 @@ class Times {
 
   fill(_, history) {
     this.history = history;
-    setText(this.select.options[1], history.age < HISTORY_S - 10 ? 'since this page was opened' : `in the last ${formatSpan(HISTORY_S)}`);
+    setText(this.select.options[1],
+      history.age < HISTORY_S - 10 ? 'since this page was opened' : `in the last ${formatSpan(HISTORY_S)}`);
     for (const [name, chart] of Object.entries(this.charts)) {
       const histogram = history.histogram(name, this.select.value === 'recent');
 
@@ -170,17 +173,21 @@ class Times {
 
 class Records {
   constructor() {
-    this.table = new Table(byId('records'), 'Directions of connections that have ended, by record layer', [{title: 'Direction'}, {title: 'Layer'}, {title: 'Why not the kernel', wide: true},
-      {title: 'Connections', number: true}]);
+    this.table = new Table(byId('records'), 'Directions of connections that have ended, by record layer',
+      'Direction, Layer, Why not the kernel=, Connections>');
   }
 
   fill({records, kernel_tls, key_updates}) {
     const isSeen = records.filter(one => one.connections > 0);
     const direction = one => one.direction === 'transmit' ? `to ${one.side}s` : `from ${one.side}s`;
-    const whole = one => sum(isSeen, other => other.side === one.side && other.direction === one.direction ? other.connections : 0);
-    const notes = [kernel_tls.available ? 'This kernel has TLS' + (kernel_tls.rekey ? ', and can change keys.' : '; it can’t change keys.') : `No kernel TLS: ${kernel_tls.reason}.`];
-    const updates = key_updates.filter(one => one.received + one.sent > 0).map(one => `${formatCount(one.received)} from ${one.side}s, ${formatCount(one.sent)} to them`);
-    const statistics = Object.entries(kernel_tls.statistics ?? {}).filter(([, value]) => value > 0).map(([name, value]) => `${name} ${formatCount(value)}`);
+    const isSame = (one, other) => other.side === one.side && other.direction === one.direction;
+    const whole = one => sum(isSeen, other => isSame(one, other) ? other.connections : 0);
+    const rekey = kernel_tls.rekey ? ', and can change keys.' : '; it can’t change keys.';
+    const notes = [kernel_tls.available ? 'This kernel has TLS' + rekey : `No kernel TLS: ${kernel_tls.reason}.`];
+    const updates = key_updates.filter(one => one.received + one.sent > 0)
+      .map(one => `${formatCount(one.received)} from ${one.side}s, ${formatCount(one.sent)} to them`);
+    const statistics = Object.entries(kernel_tls.statistics ?? {}).filter(([, value]) => value > 0)
+      .map(([name, value]) => `${name} ${formatCount(value)}`);
 
     if (updates.length > 0)
       notes.push(`KeyUpdates: ${updates.join('; ')}.`);
@@ -200,7 +207,8 @@ class Records {
 
 class Ends {
   constructor() {
-    this.table = new Table(byId('ends'), 'How connections ended', [{title: 'End'}, {title: 'What happened', wide: true}, {title: 'Connections', number: true}]);
+    this.table = new Table(byId('ends'), 'How connections ended',
+      'End, What happened=, Connections>');
   }
 
   fill(_, history) {
@@ -219,7 +227,8 @@ class Ends {
 
 class Suites {
   constructor() {
-    this.table = new Table(byId('suites'), 'Handshakes by cipher suite', [{title: 'Suite'}, {title: 'Version'}, {title: 'Full', number: true}, {title: 'Resumed', number: true}]);
+    this.table = new Table(byId('suites'), 'Handshakes by cipher suite',
+      'Suite, Version, Full>, Resumed>');
   }
 
   fill({listeners}) {
@@ -231,9 +240,10 @@ class Suites {
       suite[one.resumed ? 'resumed' : 'full'] += one.count;
       suites.set(one.cipher, suite);
     }
-    const rows = [...suites].filter(([, suite]) => suite.full + suite.resumed > 0).sort((a, b) => b[1].full + b[1].resumed - a[1].full - a[1].resumed);
-    this.table.fill(rows.length > 0 ? rows.map(([cipher, suite]) => [cipher, suite.version, formatCount(suite.full), formatCount(suite.resumed)])
-      : [['none yet', '–', '0', '0']]);
+    const rows = [...suites].filter(([, suite]) => suite.full + suite.resumed > 0)
+      .sort((a, b) => b[1].full + b[1].resumed - a[1].full - a[1].resumed)
+      .map(([cipher, suite]) => [cipher, suite.version, formatCount(suite.full), formatCount(suite.resumed)]);
+    this.table.fill(rows.length > 0 ? rows : [['none yet', '–', '0', '0']]);
   }
 }
 
@@ -241,12 +251,14 @@ class Suites {
 
 class Limits {
   constructor() {
-    this.table = new Table(byId('limits'), 'Limits and shortages', [{title: 'What'}, {title: 'What follows', wide: true}, {title: 'Times', number: true}]);
+    this.table = new Table(byId('limits'), 'Limits and shortages',
+      'What, What follows=, Times>');
   }
 
   fill({listeners, workers}) {
     const rows = [];
-    const add = (counts, follows) => Object.entries(counts).forEach(([name, count]) => rows.push([LIMITS[name] ?? name, follows, count]));
+    const add = (counts, follows) => Object.entries(counts)
+      .forEach(([name, count]) => rows.push([LIMITS[name] ?? name, follows, count]));
 
     add(sumMembers(listeners.map(listener => listener.refused)), 'clients were refused');
     add(sumMembers(listeners.map(listener => listener.pauses)), 'clients waited to be accepted');
@@ -254,7 +266,8 @@ class Limits {
     rows.push(['io_uring’s completions', 'the kernel kept them', sum(workers, worker => worker.ring_overflows)]);
     rows.push(['io_uring’s submissions', 'tried again', sum(workers, worker => worker.ring_refused)]);
     const shown = rows.filter(row => row[2] > 0);
-    this.table.fill(shown.length > 0 ? shown.map(row => [row[0], row[1], formatCount(row[2])]) : [['none was reached', '–', '0']]);
+    this.table.fill(shown.length > 0 ? shown.map(([what, follows, count]) => [what, follows, formatCount(count)])
+      : [['none was reached', '–', '0']]);
   }
 }
 
@@ -262,14 +275,22 @@ class Limits {
 
 class Certificates {
   constructor() {
-    this.table = new Table(byId('certificates'), 'Certificates, those that end first first', [{title: 'Name'}, {title: 'State'}, {title: 'Ends', wide: true}, {title: 'In', number: true},
-      {title: 'Fingerprint', wide: true}, {title: 'Handshakes', number: true}]);
+    this.table = new Table(byId('certificates'), 'Certificates, those that end first first',
+      'Name, State, Ends=, In>, Fingerprint=, Handshakes>');
     this.isAll = false;
     this.more = byId('more');
     this.more.addEventListener('click', () => {
       this.isAll = !this.isAll;
       this.fill(this.status);
     });
+  }
+
+  state(one, left) {
+    if (one.problem)
+      return stateCell('files are wrong', 'bad');
+    if (left <= 0)
+      return stateCell('expired', 'bad');
+    return left < SOON_S ? stateCell('ends soon', 'warning') : stateCell('good', 'good');
   }
 
   fill(status) {
@@ -282,14 +303,15 @@ class Certificates {
     if (certificates.count > all.length)
       notes.push(`${formatCount(certificates.count)} are served, the first ${formatCount(all.length)} to end are here.`);
     if (certificates.problems > 0)
-      notes.push(`${formatCount(certificates.problems)} with files that are wrong now: what was loaded before is served. “ringbolt certificates” says more.`);
+      notes.push(`${formatCount(certificates.problems)} with files that are wrong now: what was loaded before is served. ` +
+        '“ringbolt certificates” says more.');
     setText(byId('certificates-note'), notes.join(' '));
     this.table.fill(shown.map(one => {
       const left = one.not_after_s - time_s;
 
       return [
         one.name === '' ? '(no name)' : one.name,
-        one.problem ? stateCell('files are wrong', 'bad') : left <= 0 ? stateCell('expired', 'bad') : left < SOON_S ? stateCell('ends soon', 'warning') : stateCell('good', 'good'),
+        this.state(one, left),
         one.not_after.slice(0, 16).replace('T', ' ') + ' UTC',
         left <= 0 ? formatSpan(-left) + ' ago' : formatSpan(left),
         one.certificate,
@@ -300,3 +322,5 @@ class Certificates {
     setText(this.more, this.isAll ? `Show the first ${SHOWN_FIRST} only` : `Show all ${formatCount(all.length)}`);
   }
 }
+
+const SECTIONS = [Charts, Upstreams, Listeners, Workers, Times, Records, Ends, Suites, Limits, Certificates];
