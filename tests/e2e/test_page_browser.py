@@ -129,6 +129,27 @@ def test_numbers_are_those_of_the_document(show, actor, dial):
     assert page.text("#state") == "serving" and page.text("#banner") == "" and page.text("#version") == status["version"]
 
 
+WORDS = [
+    ("[0, 999, 1024, 1048575, 1048576, 157286400, 5e15].map(formatBytes)",
+     ["0 B", "999 B", "1.00 KiB", "1024 KiB", "1.00 MiB", "150 MiB", "4.44 PiB"]),
+    ("[0, 7, 1234567, 123456789].map(formatCount)", ["0", "7", "1,234,567", "123.5 M"]),
+    ("[0, 0.01, 0.5, 9.94, 31103.4].map(formatRate)", ["0", "< 0.1", "0.5", "9.9", "31,103"]),
+    ("[0, 0.0005, 0.0123, 0.25, 2.5, 61, 86400].map(formatSeconds)", ["0", "0.5 ms", "12 ms", "250 ms", "2.5 s", "1 min 1 s", "1 d"]),
+    ("[0.2, 59, 60, 3660, 90000, 8640000].map(formatSpan)", ["0 s", "59 s", "1 min", "1 h 1 min", "1 d 1 h", "100 d"]),
+    ("[[0, 0], [1, 1000], [1, 2], [999, 1000], [5, 5]].map(([a, b]) => formatShare(a, b))", ["–", "< 1 %", "50 %", "> 99 %", "100 %"]),
+    ("[0.5, 0.1, 0.99].map(part => quantile({counts: [0, 10, 0, 0], bounds_s: [1, 2, 3], count: 10}, part).toFixed(2))", ["1.50", "1.10", "1.99"]),
+    ("[{counts: [0, 0], bounds_s: [1], count: 0}, {counts: [1, 99], bounds_s: [10], count: 100}].map(one => formatQuantile(one, 0.5))",
+     ["–", "> 10 s"]),
+    ("[[1, false], [3, false], [90, false], [1500, true], [3e6, true]].map(([most, isBytes]) => niceTop(most, isBytes))",
+     [2, 4, 100, 2048, 4 * 1048576]),
+]
+
+
+def test_units(show, actor):
+    _, page = show({"app": [actor.address]})
+    assert [page.run(script) for script, _ in WORDS] == [shown for _, shown in WORDS]
+
+
 # ---- time passes
 
 def test_refreshes_itself_while_somebody_looks(show, actor, dial):
