@@ -166,6 +166,9 @@ int main(int argc, char **argv)
             status = CLI_USAGE;
         }
         break;
+    case CLI_TOP:
+        status = cli_top(&options);
+        break;
     case CLI_VERSION:
         cli_print_version();
         break;

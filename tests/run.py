@@ -24,7 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 IS_CI = os.environ.get("CI", "") not in ("", "0", "false")
 STEP_SECONDS_MAX = 20 * 60
 INTERRUPTED_SECONDS = 20
-TOOLS = ["agree", "bench_guest", "compare", "compare_page", "flood", "package", "systemd"]
+TOOLS = ["agree", "bench_guest", "compare", "compare_page", "flood", "package", "page_browser", "systemd"]
 
 
 class Tally:

@@ -12,3 +12,7 @@
 // (json_decref() it), or -errno and *ret_why (static text, the cure with it): nobody listens there (-ECONNREFUSED, -ENOENT), not
 // allowed (-EACCES, -EPERM), the master went away meanwhile (-ECONNRESET), the answer is not JSON (-EBADMSG).
 int admin_call(const char *socket_path, const json_t *request, json_t **ret, const char **ret_why);
+
+// admin_call() that gives up (-ETIMEDOUT) when the other side is silent for timeout_s; 0: never.
+int admin_call_within(const char *socket_path, const json_t *request, unsigned timeout_s, json_t **ret,
+                      const char **ret_why);

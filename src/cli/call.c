@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ringbolt/admin.h"
@@ -22,6 +23,8 @@ static const char *command_name(enum cli_command command)
         return "connections";
     case CLI_SERVER:
         return "server";
+    case CLI_TOP:
+        return "top";
     default:
         return "certificates";
     }
@@ -86,7 +89,7 @@ static enum cli_status ask(const struct cli_options *options, const char *path, 
     return CLI_FAILED;
 }
 
-static enum cli_status ask_by_file(const struct cli_options *options, json_t **ret)
+static enum cli_status socket_by_file(const struct cli_options *options, char **ret)
 {
     struct report report;
     struct config *config = NULL;
@@ -100,7 +103,8 @@ static enum cli_status ask_by_file(const struct cli_options *options, json_t **r
                 "-s PATH\n",
                 command_name(options->command));
     } else if (config->admin.socket) {
-        status = ask(options, config->admin.socket, ret);
+        *ret = strdup(config->admin.socket);
+        status = CLI_OK;
     } else {
         fprintf(
             stderr,
@@ -110,6 +114,20 @@ static enum cli_status ask_by_file(const struct cli_options *options, json_t **r
     }
     config_destroy(config);
     report_finish(&report);
+    return status;
+}
+
+enum cli_status cli_socket(const struct cli_options *options, char **ret)
+{
+    enum cli_status status = CLI_OK;
+
+    *ret = NULL;
+    if (options->socket)
+        *ret = strdup(options->socket);
+    else
+        status = socket_by_file(options, ret);
+    if (status == CLI_OK && !*ret)
+        abort();
     return status;
 }
 
@@ -212,10 +230,13 @@ static void print_answer(const struct cli_options *options, const json_t *answer
 enum cli_status cli_call(const struct cli_options *options)
 {
     json_t *answer = NULL;
-    enum cli_status status =
-        options->socket ? ask(options, options->socket, &answer) : ask_by_file(options, &answer);
+    char *path = NULL;
+    enum cli_status status = cli_socket(options, &path);
     bool is_ok;
 
+    if (status == CLI_OK)
+        status = ask(options, path, &answer);
+    free(path);
     if (status != CLI_OK)
         return status;
     is_ok = json_is_true(json_object_get(answer, "ok"));

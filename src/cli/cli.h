@@ -31,6 +31,7 @@ enum cli_command {
     CLI_CERTIFICATES,
     CLI_SCHEMA,
     CLI_COMPLETION,
+    CLI_TOP,
     CLI_VERSION,
     CLI_HELP,
 };
@@ -58,6 +59,8 @@ struct cli_options {
     const char *server;       // server; NULL: all are listed
     const char *server_state; // that it is to have
     const char *shell;        // completion
+    uint64_t delay_ns;        // top: from one frame to the next
+    bool once;                // top: one frame
 };
 
 // The commands and their options, for whoever describes them. The last one has no name.
@@ -86,6 +89,11 @@ void cli_print_probe(bool json);
 
 // One of the commands to the running master: asks, prints, complains.
 enum cli_status cli_call(const struct cli_options *options);
+// The path of the admin socket: that of the options, or of the configuration that they name. CLI_OK and *ret (free() it), or what to end
+// with after a complaint.
+enum cli_status cli_socket(const struct cli_options *options, char **ret);
+// `top`, until its user has enough.
+enum cli_status cli_top(const struct cli_options *options);
 // The answer to `certificates`, as a table.
 void cli_print_certificates(const json_t *answer);
 // Of the answer to `status`: what holds each process, as a table.

@@ -23,6 +23,7 @@ static const char general[] =
     "  ringbolt drain --certificate NAME         end connections under certificates that were replaced\n"
     "  ringbolt stop                             end at once\n"
     "  ringbolt status [--json]                  how it is: listeners, servers, workers, counters, sandbox\n"
+    "  ringbolt top                              the same in this terminal, anew every second\n"
     "  ringbolt connections [--json]             the connections that are live\n"
     "  ringbolt certificates [--json]            what is served, until when, from which file\n"
     "  ringbolt server [--json]                  the servers behind it: state, health, connections\n"
@@ -82,12 +83,12 @@ static const char probe[] = "Usage: ringbolt probe [--json]\n"
                             "      --json         one JSON object, for scripts\n";
 
 // Of all commands to a running master.
-#define WHERE                                                                                                \
+#define WHERE_SOCKET                                                                                         \
     "  -s, --socket PATH  its admin socket\n"                                                                \
     "  -c, --config FILE  its configuration, which names the socket (`admin: { socket: … }`)\n"            \
     "                     Without both: /etc/ringbolt/ringbolt.yaml, or where there is none "                \
-    "/run/ringbolt/admin.sock\n"                                                                             \
-    "      --json         one JSON object, for scripts (docs/admin.md)\n"
+    "/run/ringbolt/admin.sock\n"
+#define WHERE WHERE_SOCKET "      --json         one JSON object, for scripts (docs/admin.md)\n"
 
 static const char reload[] =
     "Usage: ringbolt reload [-s PATH | -c FILE] [--force] [--json]\n"
@@ -174,6 +175,14 @@ static const char schema[] = "Usage: ringbolt schema\n"
 static const char completion[] = "Usage: ringbolt completion bash|zsh|fish\n"
                                  "\n"
                                  "Prints a script with which that shell completes commands and options.\n";
+static const char top[] =
+    "Usage: ringbolt top [-s PATH | -c FILE] [-d SECONDS] [--once]\n"
+    "\n"
+    "Shows how the running ringbolt is, again and again: rates, listeners, servers, workers, records, and certificates that end "
+    "soon.\n"
+    "q ends; the arrows, or j and k, move where the terminal is too small for all of it.\n"
+    "\n" WHERE_SOCKET "  -d, --delay S      seconds from one frame to the next, 0.1 to 3600 (default: 1)\n"
+    "      --once         prints one frame, of the first interval, without drawing: for scripts\n";
 
 void cli_print_help(const char *topic)
 {
@@ -191,7 +200,8 @@ void cli_print_help(const char *topic)
                  {"server", server},
                  {"certificates", certificates},
                  {"schema", schema},
-                 {"completion", completion}};
+                 {"completion", completion},
+                 {"top", top}};
     const char *text = general;
 
     for (size_t i = 0; topic && i < sizeof(texts) / sizeof(texts[0]); i++) {

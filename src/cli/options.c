@@ -15,6 +15,8 @@
 #define DEFAULT_FILE   "/etc/ringbolt/ringbolt.yaml"
 #define DEFAULT_SOCKET "/run/ringbolt/admin.sock" // as a configuration that names none has it
 #define WORKERS_MAX    1024
+#define DELAY_S_MIN    0.1 // the master has nothing newer
+#define DELAY_S_MAX    3600.0
 #define LIMIT_MAX      10000
 
 enum {
@@ -29,6 +31,7 @@ enum {
     OPTION_FORCE,
     OPTION_CERTIFICATE,
     OPTION_TIMEOUT,
+    OPTION_ONCE,
     OPTION_LIMIT
 };
 
@@ -95,6 +98,12 @@ static const struct option help_options[] = {
     {0},
 };
 
+static const struct option top_options[] = {
+    {"socket", required_argument, NULL, 's'}, {"config", required_argument, NULL, 'c'},
+    {"delay", required_argument, NULL, 'd'},  {"once", no_argument, NULL, OPTION_ONCE},
+    {"help", no_argument, NULL, 'h'},         {0},
+};
+
 const struct cli_command_table cli_commands[] = {
     {"run", CLI_RUN, ":c:h", run_options},
     {"check", CLI_CHECK, ":c:h", check_options},
@@ -106,12 +115,13 @@ const struct cli_command_table cli_commands[] = {
     {"connections", CLI_CONNECTIONS, ":s:c:h", connections_options},
     {"server", CLI_SERVER, ":s:c:h", call_options},
     {"certificates", CLI_CERTIFICATES, ":s:c:h", call_options},
+    {"top", CLI_TOP, ":s:c:d:h", top_options},
     {"schema", CLI_SCHEMA, ":h", help_options},
     {"completion", CLI_COMPLETION, ":h", help_options},
     {0},
 };
 
-static const char *const reserved[] = {"upgrade", "top"};
+static const char *const reserved[] = {"upgrade"};
 
 static enum cli_status wrong(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -180,6 +190,18 @@ static enum cli_status parse_timeout(const char *text, struct cli_options *optio
     return CLI_OK;
 }
 
+// Seconds, with a fraction perhaps.
+static enum cli_status parse_delay(const char *text, struct cli_options *options)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || !(seconds >= DELAY_S_MIN && seconds <= DELAY_S_MAX))
+        return wrong("top", "-d %s: seconds are needed, from 0.1 to 3600", text);
+    options->delay_ns = (uint64_t)(seconds * (double)CLOCK_NS_PER_S);
+    return CLI_OK;
+}
+
 static enum cli_status take(const char *command, int option, char **argv, struct cli_options *options)
 {
     switch (option) {
@@ -214,6 +236,11 @@ static enum cli_status take(const char *command, int option, char **argv, struct
         return CLI_OK;
     case 's':
         options->socket = optarg;
+        return CLI_OK;
+    case 'd':
+        return parse_delay(optarg, options);
+    case OPTION_ONCE:
+        options->once = true;
         return CLI_OK;
     case OPTION_FORCE:
         options->force = true;
@@ -323,14 +350,14 @@ static enum cli_status parse_command(size_t index, int argc, char **argv, struct
         return check_run(options);
     if (options->command == CLI_CHECK && !options->file)
         options->file = DEFAULT_FILE;
-    if (options->command >= CLI_RELOAD && options->command <= CLI_CERTIFICATES)
+    if (options->command >= CLI_RELOAD && options->command <= CLI_TOP)
         return check_call(name, options);
     return CLI_OK;
 }
 
 enum cli_status cli_parse(int argc, char **argv, struct cli_options *ret)
 {
-    struct cli_options options = {0};
+    struct cli_options options = {.delay_ns = CLOCK_NS_PER_S};
     const char *name = argc > 1 ? argv[1] : NULL;
     enum cli_status status;
 

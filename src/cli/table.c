@@ -48,7 +48,7 @@ static void widen(const char *const *cells, unsigned columns, size_t widths[COLU
     }
 }
 
-static void print_row(const char *const *cells, unsigned columns, uint32_t numbers,
+static void print_row(FILE *to, const char *const *cells, unsigned columns, uint32_t numbers,
                       const size_t widths[COLUMNS_MAX])
 {
     for (unsigned column = 0; column < columns; column++) {
@@ -56,25 +56,31 @@ static void print_row(const char *const *cells, unsigned columns, uint32_t numbe
         bool is_number = numbers >> column & 1;
 
         if (is_number)
-            printf("%*s", room, "");
-        cli_print_text(stdout, cells[column]);
+            fprintf(to, "%*s", room, "");
+        cli_print_text(to, cells[column]);
         if (column + 1 == columns)
-            printf("\n");
+            fprintf(to, "\n");
         else
-            printf("%*s", is_number ? 2 : room + 2, "");
+            fprintf(to, "%*s", is_number ? 2 : room + 2, "");
     }
 }
 
-void table_print(const char *const *titles, unsigned columns, uint32_t numbers, char **cells, size_t rows)
+void table_write(FILE *to, const char *const *titles, unsigned columns, uint32_t numbers, char **cells,
+                 size_t rows)
 {
     size_t widths[COLUMNS_MAX] = {0};
 
     widen(titles, columns, widths);
     for (size_t i = 0; i < rows; i++)
         widen((const char *const *)&cells[i * columns], columns, widths);
-    print_row(titles, columns, numbers, widths);
+    print_row(to, titles, columns, numbers, widths);
     for (size_t i = 0; i < rows; i++)
-        print_row((const char *const *)&cells[i * columns], columns, numbers, widths);
+        print_row(to, (const char *const *)&cells[i * columns], columns, numbers, widths);
     for (size_t i = 0; i < rows * columns; i++)
         free(cells[i]);
+}
+
+void table_print(const char *const *titles, unsigned columns, uint32_t numbers, char **cells, size_t rows)
+{
+    table_write(stdout, titles, columns, numbers, cells, rows);
 }

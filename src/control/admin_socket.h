@@ -24,7 +24,3 @@ bool admin_socket_may(int fd);
 
 // A JSON string of any text: what is not UTF-8 becomes \xff, as in the log. NULL: no memory.
 json_t *admin_text(const char *text);
-
-// admin_call() that gives up (-ETIMEDOUT) when the other side is silent for timeout_s; 0: never.
-int admin_call_within(const char *socket_path, const json_t *request, unsigned timeout_s, json_t **ret,
-                      const char **ret_why);

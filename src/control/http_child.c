@@ -20,6 +20,7 @@
 
 #include <microhttpd.h>
 
+#include "http_page.h"
 #include "ringbolt/clock.h"
 
 #define STATUS_USAGE    2
@@ -204,16 +205,44 @@ static enum MHD_Result serve_ready(struct child *child, struct MHD_Connection *c
     return result;
 }
 
+// What a browser may do with it is the least that it needs.
+static enum MHD_Result serve_page(struct child *child, struct MHD_Connection *connection)
+{
+    static const struct {
+        const char *name;
+        const char *value;
+    } headers[] = {
+        {MHD_HTTP_HEADER_CONTENT_TYPE, "text/html; charset=utf-8"},
+        {MHD_HTTP_HEADER_CACHE_CONTROL, "no-store"},
+        {"Content-Security-Policy", http_page_policy},
+        {"Cross-Origin-Opener-Policy", "same-origin"},
+        {"Cross-Origin-Resource-Policy", "same-origin"},
+        {"Referrer-Policy", "no-referrer"},
+        {"X-Content-Type-Options", "nosniff"},
+        {"X-Frame-Options", "DENY"},
+    };
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(http_page_length, (void *)http_page, MHD_RESPMEM_PERSISTENT);
+    enum MHD_Result result = MHD_NO;
+
+    (void)child;
+    if (!response)
+        return MHD_NO;
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
+        (void)MHD_add_response_header(response, headers[i].name, headers[i].value);
+    result = MHD_queue_response(connection, MHD_HTTP_OK, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
 // ---- requests ----
 
 static const struct {
     const char *path;
     enum MHD_Result (*serve)(struct child *child, struct MHD_Connection *connection);
 } pages[] = {
-    {"/metrics", serve_metrics},
-    {"/status.json", serve_status},
-    {"/healthz", serve_live},
-    {"/readyz", serve_ready},
+    {"/", serve_page},        {"/metrics", serve_metrics}, {"/status.json", serve_status},
+    {"/healthz", serve_live}, {"/readyz", serve_ready},
 };
 
 static bool is_loopback(const struct sockaddr *address)
@@ -278,7 +307,7 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *connection
         if (strcmp(url, pages[i].path) == 0)
             return pages[i].serve(owner, connection);
     }
-    return say(connection, MHD_HTTP_NOT_FOUND, "there are /metrics, /status.json, /healthz and /readyz");
+    return say(connection, MHD_HTTP_NOT_FOUND, "there are /, /metrics, /status.json, /healthz and /readyz");
 }
 
 // ---- those who take too long ----
