@@ -228,9 +228,6 @@ class Pod:
         config["listeners"][0]["address"] = self.port.text
         config["upstreams"][0]["servers"][0]["address"] = actor.address
         config["admin"]["http"] = "127.0.0.1:0"
-        ringbolt.write_config(os.path.join(folder, "tried.yaml"), config)
-        if "`http` is not supported" in ringbolt.call("check", "-c", os.path.join(folder, "tried.yaml")).stderr:
-            del config["admin"]["http"]
         self.tls = pki.Kubernetes(folder, pair, **secret)
         self.tickets = pki.Secret(os.path.join(folder, "tickets"), self.key_files(), **secret)
         self.config = pki.Secret(os.path.join(folder, "config"), {"ringbolt.yaml": json.dumps(config).encode()}, mode=0o644)

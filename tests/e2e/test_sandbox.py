@@ -68,7 +68,8 @@ def test_status(start, actor, dial):
             if os.geteuid() == 0:
                 assert entry["user"] != "root" and entry["user"] == pwd.getpwuid(entry["uid"]).pw_name
     text = stage.proxy.admin("status").splitlines()
-    assert text[0].split()[:2] == ["PROCESS", "PID"] and len(text) == 4, text
+    table = text[next(i for i, row in enumerate(text) if row.split()[:2] == ["PROCESS", "PID"]):]
+    assert [row.split()[:2] for row in table[1:]] == [["master", str(stage.proxy.process.pid)], ["worker", "0"], ["worker", "1"]], text
     assert serves(dial, stage)["end"]
 
 
