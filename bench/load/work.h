@@ -11,8 +11,8 @@
 struct run;
 
 struct work {
-    bool
-        is_kept; // connections are opened first, and last; a unit begins on an open one. Else a unit begins with connecting
+    // connections are opened first, and last; a unit begins on an open one. Else a unit begins with connecting
+    bool is_kept;
     bool is_once;                         // a connection that ends is not opened again
     bool is_bulk;                         // large buffers; what is going on at the end is cut
     void (*begin)(struct client *client); // the client is OPEN

@@ -42,8 +42,8 @@ struct config_certificate {
     char *pkcs12; // absolute path; NULL with chain and key
     struct config_passphrase passphrase;
     char *ocsp; // absolute path of an OCSP response (DER) to staple; or NULL
-    char **
-        names; // serve it for these instead of the names it holds, lower case: "a.example", "*.example"; or none
+    // serve it for these instead of the names it holds, lower case: "a.example", "*.example"; or none
+    char **names;
     size_t name_count;
     struct config_where chain_where; // of `pkcs12` if that is what was given
     struct config_where key_where;
@@ -57,16 +57,16 @@ struct config_client_trust {
     char *ca;                     // absolute path, PEM bundle; never NULL unless off
     char **crls; // absolute paths, PEM or DER; with any, every certificate of a chain is checked
     size_t crl_count;
-    unsigned
-        depth; // intermediates between the client's certificate and a CA of the bundle; 0 to 16, default 4
+    // intermediates between the client's certificate and a CA of the bundle; 0 to 16, default 4
+    unsigned depth;
     bool is_for_servers; // of an upstream: whom it is about are servers
     struct config_where ca_where;
     struct config_where crl_where; // of the key `crl`
 };
 
 struct config_ocsp {
-    bool
-        fetch; // default false: staple what files hold. true: the master asks the responder that the certificate names
+    // default false: staple what files hold. true: the master asks the responder that the certificate names
+    bool fetch;
     char *cache;         // absolute path of a folder where responses survive a restart; or NULL
     char *responder;     // URL to ask instead of the certificate's own; or NULL
     uint64_t timeout_ns; // for one request; default 10 s
@@ -84,12 +84,12 @@ struct config_tls {
     struct config_where groups_where; // line 0: nobody chose them, so nobody need hear which of them OpenSSL lacks
     bool prefers_server; // our order of suites counts; false (profile modern and intermediate): the client's
     struct config_certificate *certificates;
-    size_t
-        certificate_count; // 1 or more, except for a development listener (config_quick without files) and with certificate_dir
+    // 1 or more, except for a development listener (config_quick without files) and with certificate_dir
+    size_t certificate_count;
     char *certificate_dir; // absolute path; NULL: none
     struct config_where certificate_dir_where;
-    bool
-        strict_sni; // default false. true: a client that names no host, or one that no certificate is for, is refused
+    // default false. true: a client that names no host, or one that no certificate is for, is refused
+    bool strict_sni;
     struct config_client_trust client_auth;
     struct config_ocsp ocsp;
     char *keylog;      // absolute path, SSLKEYLOGFILE's format, appended to; NULL: none
@@ -188,9 +188,9 @@ struct config_server {
     // Of a name the address that was found when the configuration was loaded; length 0 and text NULL: none, its server is to be found yet.
     struct config_address address;
     const struct config_name *name; // one of its upstream's; NULL: the address stands in the file, and stays
-    char *
-        host; // whom its certificate must be for, unless the upstream says: the name (lower case, no dot at its end) or the IP
-              // address in `address`; NULL: a unix address
+    // whom its certificate must be for, unless the upstream says: the name (lower case, no dot at its end) or the IP address in `address`;
+    // NULL: a unix address
+    char *host;
     unsigned weight;               // 0 to 256, default 1; 0: takes no connections
     bool is_backup;                // default false; true: takes some only when no other server can
     unsigned max_connections;      // at once, all workers together; 0 (default): no limit
@@ -201,11 +201,11 @@ enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS, CONFIG_SOURC
 enum config_check { CONFIG_CHECK_OFF, CONFIG_CHECK_TCP, CONFIG_CHECK_TLS };
 
 struct config_health {
-    unsigned
-        max_fails; // failed connects (or handshakes) in a row that take a server out; default 3, 0: never
+    // failed connects (or handshakes) in a row that take a server out; default 3, 0: never
+    unsigned max_fails;
     uint64_t fail_timeout_ns; // from then until one connection tries it again; default 10 s. Not with checks
-    enum config_check
-        check; // default off; else the master connects to each server (TLS: and shakes hands), and what it finds counts
+    // default off; else the master connects to each server (TLS: and shakes hands), and what it finds counts
+    enum config_check check;
     uint64_t interval_ns;     // from one check to the next; at least 100 ms, default 2 s
     uint64_t timeout_ns;      // for a check; default 2 s
     unsigned rise;            // good checks in a row that bring a server back; 1 or more, default 2
@@ -239,13 +239,13 @@ struct config_server_tls {
     bool is_on;    // default false: then everything else is of no effect
     bool verifies; // default true. false: any certificate will do
     bool resumes;  // default true. false: every handshake is a whole one
-    char *
-        name; // whom the certificate must be for, and whom we ask for (SNI), lower case; NULL: each server's host
+    // whom the certificate must be for, and whom we ask for (SNI), lower case; NULL: each server's host
+    char *name;
     // Versions, suites, groups; `alpn` is offered to the server, none: what the client agreed upon. Of certificates none, or
     // the one that we show. What only a listener has is empty.
     struct config_tls tls;
-    struct config_client_trust
-        trust; // `ca` NULL: the system's authorities; mode CONFIG_CLIENT_AUTH_REQUIRED if there is one
+    // `ca` NULL: the system's authorities; mode CONFIG_CLIENT_AUTH_REQUIRED if there is one
+    struct config_client_trust trust;
 };
 
 struct config_upstream {
@@ -259,13 +259,13 @@ struct config_upstream {
     } queue;
     struct config_proxy_to proxy;
     struct {
-        uint64_t
-            interval_ns; // from one lookup of a name to the next; 0, or at least 100 ms; default 10 s. 0: only when told to reload
+        // from one lookup of a name to the next; 0, or at least 100 ms; default 10 s. 0: only when told to reload
+        uint64_t interval_ns;
         uint64_t timeout_ns; // for a lookup; default 5 s
-        uint64_t
-            attempt_delay_ns; // until a name's other family is tried beside the one at hand; 0: never; default 250 ms
-        unsigned
-            addresses; // of one name that are used; 1 to 64. 0, the default: 16, or as many as were found at start
+        // until a name's other family is tried beside the one at hand; 0: never; default 250 ms
+        uint64_t attempt_delay_ns;
+        // of one name that are used; 1 to 64. 0, the default: 16, or as many as were found at start
+        unsigned addresses;
         bool is_optional; // default false; true: a name may have no address yet when Ringbolt starts
     } resolve;
     struct config_name *names;
@@ -326,16 +326,16 @@ struct config {
         uint64_t half_closed_ns; // default 30 s without a byte after one direction has ended
     } timeouts;
     struct {
-        char **
-            keys; // absolute paths of files of 48 or 80 bytes (nginx's formats); the first one encrypts, all decrypt
+        // absolute paths of files of 48 or 80 bytes (nginx's formats); the first one encrypts, all decrypt
+        char **keys;
         struct config_where *key_wheres;
         size_t key_count;   // 0: the master makes them
         uint64_t rotate_ns; // default 12 h; how often the master makes a new one; with files it does nothing
         uint64_t lifetime_ns; // default 24 h; of a ticket, at most 7 d (RFC 8446 §4.6.1)
     } tickets;
     struct {
-        char *
-            socket; // absolute path, or NULL: none. Default /run/ringbolt/admin.sock when root starts a file's configuration
+        // absolute path, or NULL: none. Default /run/ringbolt/admin.sock when root starts a file's configuration
+        char *socket;
         bool is_default; // nobody asked for it: do without when it can't be had
         struct config_where where;
         struct config_address http; // TCP; text NULL, the default: no metrics over HTTP

@@ -32,8 +32,8 @@ struct material_bytes {
 struct certificate {
     uint64_t id; // the first 8 bytes of the fingerprint, big endian: names this version in logs and tickets
     uint8_t fingerprint[32]; // SHA-256 of the certificate's DER
-    char **
-        names; // what it is served for, lower case, "*.example.com" for a wildcard; one or more, unless it holds none
+    // what it is served for, lower case, "*.example.com" for a wildcard; one or more, unless it holds none
+    char **names;
     size_t name_count;
     char *subject; // RFC 2253, escaped to ASCII
     char *issuer;
@@ -47,8 +47,8 @@ struct certificate {
     struct material_bytes leaf;           // DER
     struct material_bytes *intermediates; // DER, in the order they are sent, without the root
     size_t intermediate_count;
-    struct material_bytes
-        authority; // DER: whoever issued it, also a root, which is not sent; empty when nobody knows
+    // DER: whoever issued it, also a root, which is not sent; empty when nobody knows
+    struct material_bytes authority;
     struct material_bytes key; // DER, PKCS#8 PrivateKeyInfo; in secret memory
 };
 

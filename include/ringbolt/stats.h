@@ -119,8 +119,8 @@ struct stats_listener {
 
 struct stats_upstream {
     stats_word ends[STATS_ENDS]; // of connections that were for it
-    struct stats_histogram
-        connect_time; // from the end of the handshake until a server has taken the connection
+    // from the end of the handshake until a server has taken the connection
+    struct stats_histogram connect_time;
 };
 
 struct stats_server {

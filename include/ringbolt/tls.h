@@ -111,8 +111,8 @@ struct engine_peer {
     // NULL: none of both. Must live as long as the engine.
     const char *name;
     const char *alpn; // offered where the configuration names no protocol; NULL and "": none is
-    size_t
-        server; // its index in the upstream: one of its sessions may be resumed; ENGINE_NO_SESSION: none is, nor kept
+    // its index in the upstream: one of its sessions may be resumed; ENGINE_NO_SESSION: none is, nor kept
+    size_t server;
 };
 
 #define ENGINE_NO_SESSION SIZE_MAX

@@ -34,8 +34,8 @@ enum worker_message_type {
 
 struct worker_message {
     uint32_t type;
-    uint32_t
-        sequence; // counts the master's messages to all workers; of WORKER_CHANGED: the last one acted upon
+    // counts the master's messages to all workers; of WORKER_CHANGED: the last one acted upon
+    uint32_t sequence;
     uint64_t value;
 };
 

@@ -15,8 +15,8 @@ struct node {
     enum node_kind kind;
     bool is_plain; // NODE_TEXT: written without quotes
     bool is_wrong; // reported, so whoever comes later has nothing to add; what stands here may be a stand-in
-    bool
-        is_partial; // NODE_MAPPING: a key was wrong or unknown, reported, and left out; so nobody says that it is missing
+    // NODE_MAPPING: a key was wrong or unknown, reported, and left out; so nobody says that it is missing
+    bool is_partial;
     bool is_off;    // NODE_MAPPING: `off` was written in its place (config.c)
     struct config_where where;
     const char *text;        // NODE_TEXT

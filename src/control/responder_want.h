@@ -20,8 +20,8 @@ struct responder {
     char *url;
     unsigned users;
     unsigned asking; // children
-    unsigned
-        failures; // in a row of those that could not be asked at all; then one asks for all, until that works
+    // in a row of those that could not be asked at all; then one asks for all, until that works
+    unsigned failures;
     uint64_t retry_ns; // not before; 0: at any time
     char *trouble;     // what the log says of it now; NULL: nothing is wrong
 };

@@ -11,8 +11,8 @@
 // What was found at the end of a path. Two that are equal mean: nobody has written there in between.
 struct identity {
     int error; // 0, or why there is nothing: ENOENT, EACCES, ELOOP …; then the rest is zero
-    bool
-        is_young; // changed a moment ago: the file system's clock may be too coarse to show another change, so equal to nothing
+    // changed a moment ago: the file system's clock may be too coarse to show another change, so equal to nothing
+    bool is_young;
     dev_t device;
     ino_t inode;
     off_t size;

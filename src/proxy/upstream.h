@@ -15,11 +15,11 @@ struct upstreams;
 // What a connection wants.
 struct upstream_wish {
     size_t upstream;
-    const char *
-        client; // the client's address as text, with its port: source_hash goes by what is before the last colon
+    // the client's address as text, with its port: source_hash goes by what is before the last colon
+    const char *client;
     const uint64_t *tried; // a bit for each server of the upstream that was tried already; NULL: none
-    const struct config_name *
-        name; // NULL: any server. Else only those of this name with an address of `family`, and none that is out
+    // NULL: any server. Else only those of this name with an address of `family`, and none that is out
+    const struct config_name *name;
     int family;
     uint64_t now_ns;
 };

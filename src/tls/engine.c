@@ -51,8 +51,8 @@ struct engine {
     bool is_alert_received;
     bool is_hello_read;
     uint16_t version_offered;
-    struct record_keys
-        ticket_keys; // of a client that awaits a ticket: what OpenSSL would open the next record with
+    // of a client that awaits a ticket: what OpenSSL would open the next record with
+    struct record_keys ticket_keys;
 };
 
 static bool is_client(const struct engine *engine)
