@@ -41,6 +41,7 @@ static struct {
     bool is_socket;
     bool blocks;   // it is a pipe that would block
     uint64_t lost; // lines since the last one that was written
+    bool is_torn;  // the disk was full within a line: the next one must not run into what is there of it
     char process[PROCESS_MAX];
 } state = {.format = LOG_TEXT, .level = LOG_INFO, .fd = STDERR_FILENO};
 
@@ -89,6 +90,7 @@ void log_setup(enum log_format format, enum log_level level, int fd)
 
     (void)fstat(fd, &status);
     state.lost = 0;
+    state.is_torn = false;
     state.is_socket = S_ISSOCK(status.st_mode);
     state.blocks = S_ISFIFO(status.st_mode) && !unblock(fd);
     state.format = format;
@@ -325,10 +327,15 @@ static bool emit(const struct line *line)
     do {
         if (state.blocks && poll(&room, 1, 0) == 0)
             return false;
+        if (state.is_torn && write(state.fd, "\n", 1) == 1)
+            state.is_torn = false;
         written = state.is_socket ? send(state.fd, line->data, line->length, MSG_DONTWAIT | MSG_NOSIGNAL)
                                   : write(state.fd, line->data, line->length);
     } while (written < 0 && errno == EINTR);
-    return written >= 0;
+    if (written <= 0)
+        return false;
+    state.is_torn = (size_t)written < line->length;
+    return !state.is_torn;
 }
 
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count)

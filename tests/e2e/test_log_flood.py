@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who fails fills no log: `log.failures_per_second` and `log.sample`."""
+import json
+import os
 import socket
+import subprocess
 
 import pytest
+
+import ringbolt
 
 pytestmark = pytest.mark.any_layer
 
@@ -87,3 +92,46 @@ def test_sample(start, actor, dial, tag):
     lines = [line for line in stage.proxy.lines[since:] if line["message"] == "connection"]
     assert sorted(line["end"] for line in lines) == ["client_reset", "done", "done", "done"], lines
     assert all(line["sample"] == 3 for line in lines if line["end"] == "done"), lines
+
+
+def test_full_disk(start, actor, dial, tag, work):
+    """The disk of `log.file` is full: streams go on, and when there is room again the log goes on with a line of its own, and says what is
+    missing. Not one line is mixed with another."""
+    folder = os.path.join(work, f"disk-{tag}")
+    os.mkdir(folder)
+    mount = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+             'mount -t tmpfs -o size=64k none "$0" && exec "$@"', folder]
+    tried = subprocess.run([*mount, "true"], stderr=subprocess.PIPE, text=True, check=False)
+    if tried.returncode != 0:
+        pytest.skip("no file system of one's own can be mounted here: " + tried.stderr.strip())
+    stage = start({"app": [actor.address]}, prefix=mount, wait=False,
+                  config={"workers": 1, "log": {"format": "json", "file": os.path.join(folder, "log"), "failures_per_second": 0}})
+    log = f"/proc/{stage.proxy.process.pid}/root{folder}/log"
+
+    def is_ready():
+        assert stage.proxy.process.poll() is None, stage.proxy.log_text()
+        return ringbolt.call("reload", "-s", stage.proxy.admin_path).returncode == 0
+
+    ringbolt.wait_until(is_ready, "it serves")
+    room = os.statvfs(os.path.dirname(log))
+    while os.path.getsize(log) < 64 << 10:
+        fail_often(stage["app"].address)
+    assert os.statvfs(os.path.dirname(log)).f_bfree == 0 < room.f_blocks
+    fail_often(stage["app"].address)
+    client = dial(stage["app"])
+    client.send_data(f"echo {tag}\nhello".encode())
+    assert client.read(5) == b"hello"
+    with open(log, encoding="utf-8") as f:
+        before = f.read()
+    os.truncate(log, 0)
+    client.abort()
+
+    def text():
+        with open(log, encoding="utf-8") as f:
+            return f.read()
+
+    ringbolt.wait_until(lambda: '"end":"client_reset"' in text(), "the log goes on")
+    lines = [json.loads(line) for line in text().splitlines() if line]
+    lost = [line["count"] for line in lines if line["message"] == "log lines lost"]
+    assert lost and lost[0] >= FAILURES - 1 and lines[-1]["end"] == "client_reset", lines
+    assert text().startswith("\n") or before.endswith("\n"), "the line that was cut must not run into the next one"
