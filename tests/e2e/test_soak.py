@@ -38,14 +38,16 @@ class Faults:
     """The file that tests/faults/faults.c reads, and the library; None where the program has an allocator of a sanitizer."""
 
     def __init__(self, folder):
-        self.library = os.path.join(os.path.dirname(os.path.abspath(ringbolt.BINARY)), "tests", "faults", "libringbolt-faults.so")
+        built = os.path.join(os.path.dirname(os.path.abspath(ringbolt.BINARY)), "tests", "faults", "libringbolt-faults.so")
+        self.is_there = not IS_SANITIZED and os.path.exists(built)
+        # LD_PRELOAD ends a name at a space.
+        self.library = shutil.copy(built, folder) if self.is_there else None
         self.path = os.path.join(folder, "faults")
         with open(self.path, "wb") as f:
             f.write(bytes(FAULTS_SIZE))
         os.chmod(self.path, 0o666)
         self.file = open(self.path, "r+b")
         self.memory = mmap.mmap(self.file.fileno(), FAULTS_SIZE)
-        self.is_there = not IS_SANITIZED and os.path.exists(self.library)
 
     def environment(self):
         return {"LD_PRELOAD": self.library, "RINGBOLT_FAULTS": self.path} if self.is_there else {}
