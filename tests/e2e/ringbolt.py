@@ -102,6 +102,12 @@ def write_config(path, config):
         json.dump(config, f, indent=2)  # JSON is YAML
 
 
+def few_descriptors(most):
+    """For prefix=: so many, and no right to more, which root may have."""
+    right = ["setpriv", "--bounding-set", "-sys_resource"] if os.geteuid() == 0 else []
+    return ["prlimit", f"--nofile={most}:{most}", *right]
+
+
 def call(*arguments, environment=None, **options):
     """Runs a command of Ringbolt to its end."""
     return subprocess.run([BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -76,6 +76,8 @@ def serve(port):
 class Stream:
     """One connection of a raw client. A failure before or within the handshake is a failure, too."""
 
+    rekeys = True  # whether the proxy can follow a change of keys
+
     def __init__(self, address, rng, tag):
         self.tag = tag
         self.client = None
@@ -177,7 +179,7 @@ def talk(stream, rng, over):
         data = os.urandom(rng.choice([1, 1, 100, 20000]))
         stream.say(data)
         same(stream, stream.take(len(data)), data)
-        if stream.client.version == "1.3" and rng.random() < 0.2:
+        if stream.rekeys and stream.client.version == "1.3" and rng.random() < 0.2:
             stream.client.send(stream.client.key_update(request=rng.random() < 0.5))
         over.wait(rng.choice([0, 0, 0.05, 0.3]))
     stream.finish()
@@ -198,8 +200,8 @@ class Traffic:
 
     is_paused = False
 
-    def __init__(self, address, seed, clients):
-        self.address, self.seed = address, seed
+    def __init__(self, address, seed, clients, rekeys):
+        self.address, self.seed, self.rekeys = address, seed, rekeys
         self.over = threading.Event()
         self.lock = threading.Condition()
         self.live = set()
@@ -228,6 +230,7 @@ class Traffic:
         stream = None
         try:
             stream = Stream(self.address, rng, tag)
+            stream.rekeys = self.rekeys
             KINDS[kind](stream, rng, self.over)
             with self.lock:
                 self.counts.complete += 1

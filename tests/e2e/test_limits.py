@@ -126,9 +126,10 @@ def test_connections_of_a_listener(start, actor, dial):
     echo(waiting)
 
 
+@pytest.mark.any_layer
 def test_clients_who_say_nothing_leave_descriptors_for_servers(start, actor, dial, tag):
     """A process may have few descriptors, and silent clients want them all. Who was accepted is served all the same."""
-    stage = start({"app": [actor.address]}, config={"workers": 1}, prefix=["prlimit", "--nofile=120:120"])
+    stage = start({"app": [actor.address]}, config={"workers": 1}, prefix=ringbolt.few_descriptors(120))
     client = dial(stage["app"], handshake=False)
     client.send(client.hello())
     client.server_flight()

@@ -81,13 +81,13 @@ class Soak:
             self.pairs.append([shutil.copy(path, self.folder) for path in (chain, key)])
         self.servers = [soak.Server() for _ in range(3)]
         self.stage = start({"app": [server.address for server in self.servers]}, layer=layer, environment=self.faults.environment(),
-                           prefix=["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"],
+                           prefix=ringbolt.few_descriptors(DESCRIPTORS),
                            tls={"app": {"certificates": [{"chain": chain, "key": key} for chain, key in self.pairs]}},
                            sends={"app": {"health": {"fail_timeout": "100ms"}}},
                            config={"timeouts": {"connect": "2s"}, "limits": {"connections": 2000}})
         self.proxy = self.stage.proxy
         self.address = self.stage["app"].address
-        self.traffic = soak.Traffic(self.address, SEED, CLIENTS)
+        self.traffic = soak.Traffic(self.address, SEED, CLIENTS, rekeys=layer == "user")  # most kernels can't
         self.over = self.traffic.over
         self.resumer = soak.Resumer(self.address)
         self.generation = 0
