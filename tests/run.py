@@ -26,7 +26,7 @@ IS_CI = os.environ.get("CI", "") not in ("", "0", "false")
 STEP_SECONDS_MAX = 20 * 60
 INTERRUPTED_SECONDS = 20
 TOOLS = ["agree", "bench_guest", "compare", "compare_page", "flood", "package", "page_browser"]
-SURROUNDINGS = ["container", "fleet", "ipvs", "systemd"]
+SURROUNDINGS = ["container", "fleet", "ipvs", "systemd", "tracing"]
 
 
 class Tally:

@@ -301,13 +301,13 @@ bool connection_reap(struct connection *connection)
         return false;
     if (connection->end == END_NONE)
         connection->end = END_INTERNAL;
-    // Whoever reads that line may count on what it says: its place is free.
+    // Whoever reads its line in the log may count on what it says: its place is free, and whoever traces has seen the end.
     admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(proxy, connection->listener));
     admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
     connection_count_ended(connection);
-    connection_log(connection);
     trace_end(connection->id, connection_end_text((enum connection_end)connection->end), connection->up.bytes,
               connection->down.bytes, connection->proxy->now_ns - connection->accepted_ns);
+    connection_log(connection);
     timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
     dial_release(connection);
