@@ -489,7 +489,7 @@ def test_no_header_in_time(start, actor, speak, ahead):
 @any_layer
 def test_header_and_then_nothing(start, actor, speak):
     """One time for both: a header does not prolong it."""
-    stage = start({"app": [actor.address]}, config={"timeouts": {"handshake": "400ms"}}, listens={"app": {"proxy_protocol": "any"}})
+    stage = start({"app": [actor.address]}, config={"timeouts": {"handshake": "2s"}}, listens={"app": {"proxy_protocol": "any"}})
     client = speak(stage["app"], HEADERS["v2"], "before", handshake=False)
     assert client.stream_end() in ("eof", "reset")
     client.close()

@@ -365,7 +365,7 @@ def test_check_says_what_it_does(work, webroot):
 # ---- time, and ends
 
 def test_timeouts(redirecting):
-    running = redirecting(config={"timeouts": {"handshake": "300ms", "idle": "600ms"}})
+    running = redirecting(config={"timeouts": {"handshake": "2s", "idle": "1500ms"}})
     silent, slow, idle, second = (Raw(running.address) for _ in range(4))
     slow.send(get()[:-1])
     idle.send(get())

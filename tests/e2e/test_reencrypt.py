@@ -298,7 +298,7 @@ def test_nothing_in_common(start, dial, serve, authority, tmp_path):
 def test_silent_server(start, dial, serve, authority, tmp_path):
     over = threading.Event()
     server = serve(authority.issue(), before=lambda sock, served: over.wait(60))
-    stage = start({"app": [server.address]}, sends={"app": {"tls": {"ca": write_ca(tmp_path, authority)}}}, config={"timeouts": {"handshake": "300ms"}})
+    stage = start({"app": [server.address]}, sends={"app": {"tls": {"ca": write_ca(tmp_path, authority)}}}, config={"timeouts": {"handshake": "2s"}})
     _, _, line = talk(stage, dial)
     over.set()
     assert line["end"] == "server_handshake_failed" and line["detail"] == "the handshake with the server took too long"

@@ -596,7 +596,7 @@ def test_limit(begin, dial, world, limit, padding, is_taken):
 @pytest.mark.parametrize("sends", [b"", b"\x16\x03\x01", "half"])
 def test_hello_that_does_not_come(begin, dial, sends):
     stage = begin({"front": {"routes": [{"sni": "raw.example", "passthrough": "raw"}], "upstream": "a"}},
-                  config={"timeouts": {"handshake": "400ms"}})
+                  config={"timeouts": {"handshake": "1s"}})
     client = dial(stage["front"], handshake=False, sni="raw.example", hello_padding=6000)
     client.send(client.hello()[:5000] if sends == "half" else sends)
     assert client.stream_end() in ("eof", "reset")

@@ -360,7 +360,7 @@ def test_all_out_and_all_tried(started, named):
 
 # ---- checks
 
-CHECKS = {"check": "tcp", "interval": "100ms", "timeout": "300ms", "rise": 2, "fall": 2}
+CHECKS = {"check": "tcp", "interval": "100ms", "timeout": "60s", "rise": 2, "fall": 2}
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
@@ -397,7 +397,7 @@ def test_checks(started, named, actors, work, kind):
 def test_checks_of_a_stopped_server(started, named):
     """As long as there is room in its queue the kernel answers for it; then not even that."""
     a, b = named("a", "b", backlog=1)
-    stage = started([a.address, b.address], health=CHECKS)
+    stage = started([a.address, b.address], health={**CHECKS, "timeout": "300ms"})
     since = stage.proxy.mark()
     a.signal(signal.SIGSTOP)
     # A check ends with a reset, which leaves its place in the queue taken until the server looks.
