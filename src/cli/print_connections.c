@@ -6,13 +6,6 @@
 
 #include "table.h"
 
-#define NUMBER "%" JSON_INTEGER_FORMAT
-
-static json_int_t number(const json_t *object, const char *key)
-{
-    return json_integer_value(json_object_get(object, key));
-}
-
 static char *text_cell(const json_t *connection, const char *key)
 {
     const char *text = table_text(connection, key);
@@ -44,17 +37,15 @@ void cli_print_connections(const json_t *answer)
     const unsigned columns = sizeof(titles) / sizeof(titles[0]);
     const json_t *connections = json_object_get(answer, "connections");
     size_t count = json_array_size(connections);
-    char **cells = calloc(count * columns + 1, sizeof(*cells));
+    char **cells = table_make(count, columns);
     char **cell = cells;
     const json_t *each;
     size_t i;
 
-    if (!cells)
-        abort();
     json_array_foreach(connections, i, each)
     {
-        *cell++ = table_cell(NUMBER, number(each, "worker"));
-        *cell++ = table_cell(NUMBER, number(each, "id"));
+        *cell++ = table_number_cell(each, "worker");
+        *cell++ = table_number_cell(each, "id");
         *cell++ = text_cell(each, "client");
         *cell++ = text_cell(each, "listener");
         *cell++ = text_cell(each, "state");
@@ -64,8 +55,8 @@ void cli_print_connections(const json_t *answer)
         *cell++ = text_cell(each, "tls");
         *cell++ = records_cell(each);
         *cell++ = text_cell(each, "server");
-        *cell++ = table_cell(NUMBER, number(each, "bytes_in"));
-        *cell++ = table_cell(NUMBER, number(each, "bytes_out"));
+        *cell++ = table_number_cell(each, "bytes_in");
+        *cell++ = table_number_cell(each, "bytes_out");
     }
     table_print(titles, columns, 0x1863, cells, count);
     free(cells);

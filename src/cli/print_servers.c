@@ -27,11 +27,6 @@ struct row {
     char *cells[COLUMNS];
 };
 
-static json_int_t number(const json_t *object, const char *key)
-{
-    return json_integer_value(json_object_get(object, key));
-}
-
 // ---- cells ----
 
 static char *since_cell(const json_t *server)
@@ -46,7 +41,7 @@ static char *connections_cell(const json_t *server)
     json_int_t most = number(server, "max_connections");
 
     if (most == 0)
-        return table_cell("%" JSON_INTEGER_FORMAT, number(server, "connections"));
+        return table_number_cell(server, "connections");
     return table_cell("%" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT, number(server, "connections"), most);
 }
 
@@ -54,7 +49,7 @@ static char *connections_cell(const json_t *server)
 static char *server_cell(const json_t *server)
 {
     if (!json_is_string(json_object_get(server, "name")))
-        return table_cell("%s", table_text(server, "address"));
+        return table_text_cell(server, "address");
     return table_cell("%s (%s)", table_text(server, "address"), table_text(server, "name"));
 }
 
@@ -64,17 +59,17 @@ static struct row make_row(const json_t *upstream, const json_t *server)
 
     return (struct row){
         .cells = {
-            [COLUMN_UPSTREAM] = table_cell("%s", table_text(upstream, "name")),
+            [COLUMN_UPSTREAM] = table_text_cell(upstream, "name"),
             [COLUMN_SERVER] = server_cell(server),
             [COLUMN_STATE] = table_cell(
                 "%s", json_is_true(json_object_get(server, "gone")) ? "gone" : table_text(server, "state")),
-            [COLUMN_HEALTH] = table_cell("%s", table_text(server, "health")),
+            [COLUMN_HEALTH] = table_text_cell(server, "health"),
             [COLUMN_SINCE] = since_cell(server),
             [COLUMN_WEIGHT] = table_cell("%" JSON_INTEGER_FORMAT "%s", number(server, "weight"),
                                          is_backup ? " backup" : ""),
             [COLUMN_CONNECTIONS] = connections_cell(server),
-            [COLUMN_CONNECTS] = table_cell("%" JSON_INTEGER_FORMAT, number(server, "connects")),
-            [COLUMN_FAILURES] = table_cell("%" JSON_INTEGER_FORMAT, number(server, "failures")),
+            [COLUMN_CONNECTS] = table_number_cell(server, "connects"),
+            [COLUMN_FAILURES] = table_number_cell(server, "failures"),
         }};
 }
 

@@ -28,6 +28,37 @@ const char *table_text(const json_t *object, const char *key)
     return value ? value : "";
 }
 
+char *table_text_cell(const json_t *object, const char *key)
+{
+    return table_cell("%s", table_text(object, key));
+}
+
+char *table_number_cell(const json_t *object, const char *key)
+{
+    return table_cell(NUMBER, number(object, key));
+}
+
+char *table_bytes_cell(double value)
+{
+    static const char units[] = "KMGTPE";
+    size_t unit = 0;
+
+    if (value < 1024)
+        return table_cell("%.0f", value);
+    for (value /= 1024; value >= 1024 && units[unit + 1]; unit++)
+        value /= 1024;
+    return table_cell("%.1f%c", value, units[unit]);
+}
+
+char **table_make(size_t rows, size_t columns)
+{
+    char **cells = calloc(rows * columns + 1, sizeof(*cells));
+
+    if (!cells)
+        abort();
+    return cells;
+}
+
 // Characters, not bytes.
 static size_t width_of(const char *shown)
 {

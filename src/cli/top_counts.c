@@ -9,8 +9,6 @@
 #include "cli.h"
 #include "table.h"
 
-#define NUMBER "%" JSON_INTEGER_FORMAT
-
 void top_write_text(FILE *to, const char *format, ...)
 {
     va_list texts;
@@ -25,7 +23,7 @@ void top_write_text(FILE *to, const char *format, ...)
     va_end(texts);
 }
 
-// ---- records and ends ----
+// ---- records ----
 
 // Those that there were.
 void top_write_records(const struct frame *frame)
@@ -50,33 +48,6 @@ void top_write_records(const struct frame *frame)
         before = ", ";
     }
     fputs(before[0] == ',' ? "\n" : "", frame->to);
-}
-
-void top_write_ends(const struct frame *frame)
-{
-    json_t *sums = json_object();
-    const char *before = "ended: ";
-    const json_t *listener;
-    const char *key;
-    json_t *value;
-    size_t i;
-
-    json_array_foreach(json_object_get(frame->now, "listeners"), i, listener)
-    {
-        json_object_foreach(json_object_get(listener, "ends"), key, value)(void)
-            json_object_set_new(sums, key, json_integer(number(sums, key) + json_integer_value(value)));
-    }
-    json_object_foreach(sums, key, value)
-    {
-        if (json_integer_value(value) == 0)
-            continue;
-        fputs(before, frame->to);
-        cli_print_text(frame->to, key);
-        fprintf(frame->to, " " NUMBER, json_integer_value(value));
-        before = ", ";
-    }
-    fputs(before[0] == ',' ? "\n" : "", frame->to);
-    json_decref(sums);
 }
 
 // ---- times ----

@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "summary.h"
 #include "table.h"
 #include "top_inside.h"
 
-#define NUMBER "%" JSON_INTEGER_FORMAT
 #define SOON_S (14 * 86400) // a certificate that ends within is a warning
 
 // A cell in running text.
@@ -22,7 +21,6 @@ static void write_cell(FILE *to, const char *before, char *cell, const char *beh
 
 static void write_title(const struct frame *frame, const char *trouble)
 {
-    json_int_t uptime_s = (json_int_t)real(frame->now, "uptime_s");
     const char *reason = table_text(frame->now, "reason");
     const char *time = table_text(frame->now, "time"); // 2026-11-21T09:30:00.123Z
     char clock[sizeof("09:30:00")] = "";
@@ -31,9 +29,9 @@ static void write_title(const struct frame *frame, const char *trouble)
         snprintf(clock, sizeof(clock), "%s", time + 11);
     top_write_text(frame->to, "\x01ringbolt %, %", table_text(frame->now, "version"),
                    table_text(frame->now, "state"));
-    fprintf(frame->to, ", up " NUMBER "d %02d:%02d:%02d, pid " NUMBER, uptime_s / 86400,
-            (int)(uptime_s / 3600 % 24), (int)(uptime_s / 60 % 60), (int)(uptime_s % 60),
-            number(frame->now, "pid"));
+    fputs(", up ", frame->to);
+    summary_write_uptime(frame->to, frame->now);
+    fprintf(frame->to, ", pid " NUMBER, number(frame->now, "pid"));
     top_write_text(frame->to, ", % UTC\n", clock);
     if (trouble)
         top_write_text(frame->to, "\x02no answer: %. What follows is from then\n", trouble);
@@ -110,7 +108,7 @@ char *top_frame(const json_t *now, const json_t *before, const char *trouble)
     top_write_servers(&frame);
     top_write_workers(&frame);
     top_write_records(&frame);
-    top_write_ends(&frame);
+    summary_write_ends(frame.to, "", now);
     top_write_times(&frame);
     top_write_certificates(&frame);
     if (fclose(frame.to) != 0)

@@ -7,6 +7,8 @@
 
 #include <jansson.h>
 
+#include "table.h"
+
 // What a frame is made of.
 struct frame {
     FILE *to;
@@ -14,11 +16,6 @@ struct frame {
     const json_t *before; // NULL: no rates
     double passed_s;      // between them
 };
-
-static inline json_int_t number(const json_t *object, const char *key)
-{
-    return json_integer_value(json_object_get(object, key));
-}
 
 static inline double real(const json_t *object, const char *key)
 {
@@ -43,7 +40,6 @@ char *top_byte_rate_cell(const struct frame *frame, const json_t *now, const jso
 // ---- top_counts.c: what was counted since the start ----
 
 void top_write_records(const struct frame *frame);
-void top_write_ends(const struct frame *frame);
 void top_write_times(const struct frame *frame);
 
 // Text from elsewhere, and our own in between: each "%" of the format, whatever follows it, stands for the next text.

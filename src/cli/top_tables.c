@@ -4,47 +4,22 @@
 
 #include <stdlib.h>
 
-#include "cli.h"
+#include "summary.h"
 #include "table.h"
 
-#define NUMBER     "%" JSON_INTEGER_FORMAT
 #define LISTED_S   (60 * 86400) // a certificate that ends within is listed, or the first one
 #define LISTED_MAX 10
 
 // ---- reading ----
 
-static json_int_t members(const json_t *object)
-{
-    json_int_t total = 0;
-    const char *key;
-    json_t *value;
-
-    json_object_foreach((json_t *)object, key, value) total += json_integer_value(value);
-    return total;
-}
-
 // Connections that did not end as they should.
 json_int_t top_failures(const json_t *ends)
 {
     static const char *const good[] = {"done", "idle_timeout", "retired", "shutdown", "rejected"};
-    json_int_t total = members(ends);
+    json_int_t total = summary_total(ends);
 
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
         total -= number(ends, good[i]);
-    return total;
-}
-
-static json_int_t handshakes(const json_t *listener, bool only_resumed)
-{
-    json_int_t total = 0;
-    const json_t *each;
-    size_t i;
-
-    json_array_foreach(json_object_get(listener, "handshakes"), i, each)
-    {
-        if (!only_resumed || json_is_true(json_object_get(each, "resumed")))
-            total += number(each, "count");
-    }
     return total;
 }
 
@@ -72,24 +47,11 @@ char *top_rate_cell(const struct frame *frame, bool is_known, json_int_t now, js
     return rate > 0 && rate < 10 ? table_cell("%.1f", rate) : table_cell("%.0f", rate);
 }
 
-// "734", "1.5K", "20.3M"
-static char *bytes_cell(double value)
-{
-    static const char units[] = "KMGTPE";
-    size_t unit = 0;
-
-    if (value < 1024)
-        return table_cell("%.0f", value);
-    for (value /= 1024; value >= 1024 && units[unit + 1]; unit++)
-        value /= 1024;
-    return table_cell("%.1f%c", value, units[unit]);
-}
-
 char *top_byte_rate_cell(const struct frame *frame, const json_t *now, const json_t *before, const char *key)
 {
     double rate = (double)(number(now, key) - number(before, key)) / frame->passed_s;
 
-    return !frame->before || !before || rate < 0 ? table_cell("-") : bytes_cell(rate);
+    return !frame->before || !before || rate < 0 ? table_cell("-") : table_bytes_cell(rate);
 }
 
 static char *cpu_cell(const struct frame *frame, const json_t *now, const json_t *before)
@@ -97,16 +59,6 @@ static char *cpu_cell(const struct frame *frame, const json_t *now, const json_t
     double used = 100 * (real(now, "cpu_s") - real(before, "cpu_s")) / frame->passed_s;
 
     return !frame->before || !before || used < 0 ? table_cell("-") : table_cell("%.1f%%", used);
-}
-
-static char *number_cell(const json_t *object, const char *key)
-{
-    return table_cell(NUMBER, number(object, key));
-}
-
-static char *text_cell(const json_t *object, const char *key)
-{
-    return table_cell("%s", table_text(object, key));
 }
 
 // A heading of its own, the rows below.
@@ -120,15 +72,6 @@ static void write_table(const struct frame *frame, const char *const *titles, un
     free(cells);
 }
 
-static char **make_cells(size_t rows, size_t columns)
-{
-    char **cells = calloc(rows * columns + 1, sizeof(*cells));
-
-    if (!cells)
-        abort();
-    return cells;
-}
-
 // ---- tables ----
 
 void top_write_listeners(const struct frame *frame)
@@ -138,7 +81,7 @@ void top_write_listeners(const struct frame *frame)
     const unsigned columns = sizeof(titles) / sizeof(titles[0]);
     const json_t *all = json_object_get(frame->now, "listeners");
     size_t count = json_array_size(all);
-    char **cells = make_cells(count, columns);
+    char **cells = table_make(count, columns);
     char **cell = cells;
     const json_t *now;
     size_t i;
@@ -146,18 +89,18 @@ void top_write_listeners(const struct frame *frame)
     json_array_foreach(all, i, now)
     {
         const json_t *before = same(json_object_get(frame->before, "listeners"), i, "name", now);
-        json_int_t shaken = handshakes(now, false);
+        json_int_t shaken = summary_handshakes(now, false);
 
-        *cell++ = text_cell(now, "name");
-        *cell++ = text_cell(now, "address");
-        *cell++ = number_cell(now, "connections");
+        *cell++ = table_text_cell(now, "name");
+        *cell++ = table_text_cell(now, "address");
+        *cell++ = table_number_cell(now, "connections");
         *cell++ = top_rate_cell(frame, before, number(now, "accepted"), number(before, "accepted"));
         *cell++ = top_rate_cell(frame, before, top_failures(json_object_get(now, "ends")),
                                 top_failures(json_object_get(before, "ends")));
-        *cell++ = table_cell(NUMBER, members(json_object_get(now, "refused")));
-        *cell++ = top_rate_cell(frame, before, shaken, handshakes(before, false));
+        *cell++ = table_cell(NUMBER, summary_total(json_object_get(now, "refused")));
+        *cell++ = top_rate_cell(frame, before, shaken, summary_handshakes(before, false));
         *cell++ =
-            shaken > 0 ? table_cell(NUMBER "%%", 100 * handshakes(now, true) / shaken) : table_cell("-");
+            shaken > 0 ? table_cell(NUMBER "%%", 100 * summary_handshakes(now, true) / shaken) : table_cell("-");
         *cell++ = top_byte_rate_cell(frame, now, before, "bytes_in");
         *cell++ = top_byte_rate_cell(frame, now, before, "bytes_out");
     }
@@ -179,7 +122,7 @@ void top_write_servers(const struct frame *frame)
     size_t j;
 
     json_array_foreach(all, i, upstream) count += json_array_size(json_object_get(upstream, "servers"));
-    cell = cells = make_cells(count, columns);
+    cell = cells = table_make(count, columns);
     json_array_foreach(all, i, upstream)
     {
         const json_t *earlier = same(json_object_get(frame->before, "upstreams"), i, "name", upstream);
@@ -188,13 +131,13 @@ void top_write_servers(const struct frame *frame)
         {
             const json_t *before = same(json_object_get(earlier, "servers"), j, "address", now);
 
-            *cell++ = text_cell(upstream, "name");
-            *cell++ = text_cell(now, "address");
-            *cell++ = text_cell(now, "state");
-            *cell++ = text_cell(now, "health");
-            *cell++ = number_cell(now, "connections");
+            *cell++ = table_text_cell(upstream, "name");
+            *cell++ = table_text_cell(now, "address");
+            *cell++ = table_text_cell(now, "state");
+            *cell++ = table_text_cell(now, "health");
+            *cell++ = table_number_cell(now, "connections");
             *cell++ = top_rate_cell(frame, before, number(now, "connects"), number(before, "connects"));
-            *cell++ = table_cell(NUMBER, number(now, "failures") + members(json_object_get(now, "ends")));
+            *cell++ = table_cell(NUMBER, number(now, "failures") + summary_total(json_object_get(now, "ends")));
             *cell++ = top_byte_rate_cell(frame, now, before, "bytes_in");
             *cell++ = top_byte_rate_cell(frame, now, before, "bytes_out");
         }
@@ -210,7 +153,7 @@ void top_write_workers(const struct frame *frame)
     const json_t *all = json_object_get(frame->now, "workers");
     const json_t *master = json_object_get(frame->now, "master");
     size_t count = json_array_size(all);
-    char **cells = make_cells(count + 1, columns);
+    char **cells = table_make(count + 1, columns);
     char **cell = cells;
     const json_t *now;
     size_t i;
@@ -219,21 +162,21 @@ void top_write_workers(const struct frame *frame)
     {
         const json_t *before = same(json_object_get(frame->before, "workers"), i, "pid", now);
 
-        *cell++ = number_cell(now, "worker");
-        *cell++ = number_cell(now, "pid");
-        *cell++ = text_cell(now, "state");
-        *cell++ = number_cell(now, "connections");
+        *cell++ = table_number_cell(now, "worker");
+        *cell++ = table_number_cell(now, "pid");
+        *cell++ = table_text_cell(now, "state");
+        *cell++ = table_number_cell(now, "connections");
         *cell++ = cpu_cell(frame, now, before);
-        *cell++ = bytes_cell(real(now, "memory_bytes"));
-        *cell++ = bytes_cell(real(now, "buffer_bytes"));
-        *cell++ = number_cell(now, "starts");
+        *cell++ = table_bytes_cell(real(now, "memory_bytes"));
+        *cell++ = table_bytes_cell(real(now, "buffer_bytes"));
+        *cell++ = table_number_cell(now, "starts");
     }
     *cell++ = table_cell("master");
-    *cell++ = number_cell(frame->now, "pid");
-    *cell++ = text_cell(frame->now, "state");
+    *cell++ = table_number_cell(frame->now, "pid");
+    *cell++ = table_text_cell(frame->now, "state");
     *cell++ = table_cell("-");
     *cell++ = cpu_cell(frame, master, json_object_get(frame->before, "master"));
-    *cell++ = bytes_cell(real(master, "memory_bytes"));
+    *cell++ = table_bytes_cell(real(master, "memory_bytes"));
     *cell++ = table_cell("-");
     *cell++ = table_cell("-");
     write_table(frame, titles, columns, 0xfa, cells, count + 1);
@@ -244,7 +187,7 @@ void top_write_certificates(const struct frame *frame)
     static const char *const titles[] = {"CERTIFICATE", "ENDS", "IN", "HANDSHAKES", "FILES"};
     const unsigned columns = sizeof(titles) / sizeof(titles[0]);
     const json_t *certificates = json_object_get(frame->now, "certificates");
-    char **cells = make_cells(LISTED_MAX, columns);
+    char **cells = table_make(LISTED_MAX, columns);
     char **cell = cells;
     const json_t *each;
     size_t count = 0;
@@ -256,10 +199,10 @@ void top_write_certificates(const struct frame *frame)
 
         if (i == LISTED_MAX || (i > 0 && left_s > LISTED_S))
             break;
-        *cell++ = text_cell(each, "name");
+        *cell++ = table_text_cell(each, "name");
         *cell++ = table_cell("%.10s", table_text(each, "not_after"));
         *cell++ = left_s <= 0 ? table_cell("expired") : table_cell(NUMBER "d", left_s / 86400);
-        *cell++ = number_cell(each, "handshakes");
+        *cell++ = table_number_cell(each, "handshakes");
         *cell++ = table_cell("%s", json_is_true(json_object_get(each, "problem")) ? "wrong" : "good");
         count++;
     }

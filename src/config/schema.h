@@ -6,7 +6,7 @@
 //      values as CYAML_FIELD_STRING_PTR or CYAML_FIELD_ENUM_PTR (with CYAML_FLAG_STRICT); no other kinds. What may be
 //      left out is CYAML_FLAG_OPTIONAL, and its pointer is NULL (a list's count 0) where it is. A list whose entries
 //      are single values may be written as one value when it has one entry.
-//   2. Put the root, the file's name in messages and the reserved keys into a `struct schema`.
+//   2. Put the root and the file's name in messages into a `struct schema`.
 //   3. document_load() the text (src/config/document.h), schema_check() the document, schema_load() it: each reports
 //      everything it finds and leaves something for the next. With report->error_count unchanged the structures hold
 //      what the file says. node_get() finds the place of a key for a line of one's own; whoever checks on although
@@ -17,13 +17,6 @@
 #include <cyaml/cyaml.h>
 
 #include "src/config/document.h"
-
-// What a file may hold some day, and so is refused by name rather than as a mistake: a key, or one word for a key.
-struct schema_reserved {
-    const cyaml_schema_field_t *mapping;
-    const char *key;
-    const char *word; // NULL: whatever the key says
-};
 
 // What the text of a value has to look like, for those who check a file without us (the JSON schema). The builder of the structures
 // decides, and knows more (ranges); a test holds one against the other. A key that stands in no such line is any text.
@@ -46,8 +39,6 @@ struct schema_kind {
 struct schema {
     const cyaml_schema_value_t *root; // a mapping with CYAML_FLAG_POINTER
     const char *name;                 // of the whole file in a line of the report: "the configuration"
-    const struct schema_reserved *reserved;
-    size_t reserved_count;
     const struct schema_kind *kinds;
     size_t kind_count;
 };

@@ -13,15 +13,13 @@
 #define LIST_TEXT  512
 
 struct walk {
-    const struct schema *schema;
     struct document *document;
     struct report *report;
 };
 
 // What a value is called in a line of the report.
 struct subject {
-    const cyaml_schema_field_t *mapping; // that the key is of
-    const char *key;                     // NULL: the whole file, `name` then
+    const char *key; // NULL: the whole file, `name` then
     const char *name;
     bool is_entry; // of the list behind the key
 };
@@ -44,21 +42,6 @@ static const char *kind_text(const struct node *node)
     if (node->kind == NODE_LIST)
         return "a list";
     return node_is_null(node) ? "nothing" : "a single value";
-}
-
-// Whether the schema keeps `key` in this mapping (or, with word not NULL, that one word for a known key) for a later
-// version.
-static bool is_reserved(const struct schema *schema, const cyaml_schema_field_t *mapping, const char *key,
-                        const char *word)
-{
-    for (size_t i = 0; i < schema->reserved_count; i++) {
-        const struct schema_reserved *reserved = &schema->reserved[i];
-        bool is_word = word == NULL ? reserved->word == NULL
-                                    : reserved->word != NULL && strcmp(reserved->word, word) == 0;
-        if (is_word && reserved->mapping == mapping && strcmp(reserved->key, key) == 0)
-            return true;
-    }
-    return false;
 }
 
 static bool is_required(const cyaml_schema_field_t *field)
@@ -134,12 +117,8 @@ static bool check_word(struct walk *walk, const cyaml_schema_value_t *schema, st
             return true;
     }
     join(list, sizeof(list), words, count, " or ");
-    if (is_reserved(walk->schema, subject.mapping, subject.key, node->text))
-        report_add(walk->report, node->where, "`%s: %s` is not supported by this version of ringbolt; use %s",
-                   subject.key, node->text, list);
-    else
-        report_add(walk->report, node->where, "%s must be %s, not \"%s\"", subject_text(subject, name), list,
-                   node->text);
+    report_add(walk->report, node->where, "%s must be %s, not \"%s\"", subject_text(subject, name), list,
+               node->text);
     return false;
 }
 
@@ -202,7 +181,7 @@ static bool is_single(const cyaml_schema_value_t *schema)
 static struct node *check_list(struct walk *walk, const cyaml_schema_value_t *schema, struct subject subject,
                                struct node *node)
 {
-    struct subject entry = {.mapping = subject.mapping, .key = subject.key, .is_entry = true};
+    struct subject entry = {.key = subject.key, .is_entry = true};
     char name[128];
 
     subject_text(subject, name);
@@ -345,15 +324,12 @@ static struct node *check_mapping(struct walk *walk, const cyaml_schema_value_t 
         size_t index = find_field(fields, pair.key);
         const char *meant;
         if (fields[index].key != NULL) {
-            struct subject inner = {.mapping = fields, .key = fields[index].key};
+            struct subject inner = {.key = fields[index].key};
             pair.value = check_value(walk, &fields[index].value, inner, pair.value);
             kept->is_partial |= pair.value->is_wrong;
             if (is_required(&fields[index]) || !pair.value->is_wrong)
                 document_set(walk->document, kept, pair);
             seen |= 1u << index;
-        } else if (is_reserved(walk->schema, fields, pair.key, NULL)) {
-            report_add(walk->report, pair.where,
-                       "`%s` is not supported by this version of ringbolt; remove it", pair.key);
         } else {
             meant = report_unknown(walk, fields, node, &pair);
             kept->is_partial = true;
@@ -382,7 +358,7 @@ static struct node *check_value(struct walk *walk, const cyaml_schema_value_t *s
 
 void schema_check(const struct schema *schema, struct document *document, struct report *report)
 {
-    struct walk walk = {.schema = schema, .document = document, .report = report};
+    struct walk walk = {.document = document, .report = report};
 
     document->root = check_value(&walk, schema->root, (struct subject){.name = schema->name}, document->root);
 }
