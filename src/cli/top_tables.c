@@ -3,6 +3,7 @@
 #include "top_inside.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "summary.h"
 #include "table.h"
@@ -99,8 +100,8 @@ void top_write_listeners(const struct frame *frame)
                                 top_failures(json_object_get(before, "ends")));
         *cell++ = table_cell(NUMBER, summary_total(json_object_get(now, "refused")));
         *cell++ = top_rate_cell(frame, before, shaken, summary_handshakes(before, false));
-        *cell++ =
-            shaken > 0 ? table_cell(NUMBER "%%", 100 * summary_handshakes(now, true) / shaken) : table_cell("-");
+        *cell++ = shaken > 0 ? table_cell(NUMBER "%%", 100 * summary_handshakes(now, true) / shaken)
+                             : table_cell("-");
         *cell++ = top_byte_rate_cell(frame, now, before, "bytes_in");
         *cell++ = top_byte_rate_cell(frame, now, before, "bytes_out");
     }
@@ -137,7 +138,8 @@ void top_write_servers(const struct frame *frame)
             *cell++ = table_text_cell(now, "health");
             *cell++ = table_number_cell(now, "connections");
             *cell++ = top_rate_cell(frame, before, number(now, "connects"), number(before, "connects"));
-            *cell++ = table_cell(NUMBER, number(now, "failures") + summary_total(json_object_get(now, "ends")));
+            *cell++ =
+                table_cell(NUMBER, number(now, "failures") + summary_total(json_object_get(now, "ends")));
             *cell++ = top_byte_rate_cell(frame, now, before, "bytes_in");
             *cell++ = top_byte_rate_cell(frame, now, before, "bytes_out");
         }
@@ -145,10 +147,41 @@ void top_write_servers(const struct frame *frame)
     write_table(frame, titles, columns, 0x1f0, cells, count);
 }
 
+static void add_part(char *text, size_t size, const char *part)
+{
+    size_t used = strlen(text);
+
+    snprintf(text + used, size - used, "%s%s", used > 0 ? ", " : "", part);
+}
+
+// What holds the process: "seccomp, landlock 4, io_uring".
+static char *sandbox_cell(const struct frame *frame, json_int_t pid)
+{
+    char text[96] = "";
+    char landlock[32];
+    const json_t *process;
+    size_t i;
+
+    json_array_foreach(json_object_get(frame->now, "sandbox"), i, process)
+    {
+        if (number(process, "pid") != pid)
+            continue;
+        snprintf(landlock, sizeof(landlock), "landlock " NUMBER, number(process, "landlock"));
+        if (strcmp(table_text(process, "seccomp"), "none") != 0)
+            add_part(text, sizeof(text), "seccomp");
+        if (number(process, "landlock") > 0)
+            add_part(text, sizeof(text), landlock);
+        if (json_is_true(json_object_get(process, "io_uring")))
+            add_part(text, sizeof(text), "io_uring");
+        return table_cell("%s", text[0] ? text : "none");
+    }
+    return table_cell("-");
+}
+
 void top_write_workers(const struct frame *frame)
 {
-    static const char *const titles[] = {"WORKER", "PID",    "STATE",   "CONNS",
-                                         "CPU",    "MEMORY", "BUFFERS", "STARTS"};
+    static const char *const titles[] = {"WORKER", "PID",     "STATE",  "CONNS",  "CPU",
+                                         "MEMORY", "BUFFERS", "STARTS", "SANDBOX"};
     const unsigned columns = sizeof(titles) / sizeof(titles[0]);
     const json_t *all = json_object_get(frame->now, "workers");
     const json_t *master = json_object_get(frame->now, "master");
@@ -170,6 +203,7 @@ void top_write_workers(const struct frame *frame)
         *cell++ = table_bytes_cell(real(now, "memory_bytes"));
         *cell++ = table_bytes_cell(real(now, "buffer_bytes"));
         *cell++ = table_number_cell(now, "starts");
+        *cell++ = sandbox_cell(frame, number(now, "pid"));
     }
     *cell++ = table_cell("master");
     *cell++ = table_number_cell(frame->now, "pid");
@@ -179,6 +213,7 @@ void top_write_workers(const struct frame *frame)
     *cell++ = table_bytes_cell(real(master, "memory_bytes"));
     *cell++ = table_cell("-");
     *cell++ = table_cell("-");
+    *cell++ = sandbox_cell(frame, number(frame->now, "pid"));
     write_table(frame, titles, columns, 0xfa, cells, count + 1);
 }
 

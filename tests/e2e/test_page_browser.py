@@ -20,6 +20,7 @@ HAS_DATA = "document.querySelector('main') && !document.querySelector('main').hi
 # Pairs of the words that a row is shown with and what stands there.
 TABLE = """[...document.querySelectorAll('#%s tbody tr')].map(row => Object.fromEntries([...row.cells].map(cell =>
     [cell.dataset.label, cell.firstChild.textContent])))"""
+SMALL = "[...document.querySelectorAll('%s small')].map(small => small.textContent)"
 # Each text whose contrast with what lies behind it is below 4.5, as WCAG 2 counts it.
 FAINT = """(() => {
     const numbers = color => color.match(/[0-9.]+/g).map(Number);
@@ -121,6 +122,11 @@ def test_numbers_are_those_of_the_document(show, actor, dial):
         {"Suite": "ECDHE-ECDSA-CHACHA20-POLY1305", "Version": "TLSv1.2", "Full": "2", "Resumed": "0"}]
     assert [(row["Process"], row["State"], row["PID"]) for row in table(page, "workers")] == \
         [(f"worker {worker['worker']}", "ready", str(worker["pid"])) for worker in status["workers"]] + [("master", "–", str(status["pid"]))]
+    held = [", ".join((["seccomp"] if one["seccomp"] != "none" else []) + ([f"Landlock {one['landlock']}"] if one["landlock"] else []) +
+                      (["io_uring"] if one["io_uring"] else [])) or "nothing" for one in status["sandbox"]]
+    assert [row["Held by"] for row in table(page, "workers")] == held[1:] + held[:1]
+    assert page.run(SMALL % "#workers td:last-child") == [
+        f"as {one['user']}" + (f", with {', '.join(one['capabilities'])}" if one["capabilities"] else "") for one in status["sandbox"][1:] + status["sandbox"][:1]]
     assert [(row["Name"], row["State"], row["Fingerprint"], row["Handshakes"]) for row in table(page, "certificates")] == \
         [(one["name"], "ends soon", one["certificate"], str(one["handshakes"])) for one in status["certificates"]["first_to_end"]]
     assert sum(int(row["Handshakes"]) for row in table(page, "certificates")) == 5

@@ -120,6 +120,12 @@ def converse(stage, dial):
     assert client.end() == "close_notify" and stage.line(client)["end"] == "done"
 
 
+def held_by(entry, landlock):
+    """The parts of the sandbox that a process of the document is held by, in words."""
+    return ", ".join((["seccomp"] if entry["seccomp"] != "none" else []) + ([f"{landlock} {entry['landlock']}"] if entry["landlock"] else []) +
+                     (["io_uring"] if entry["io_uring"] else []))
+
+
 def row(lines, first):
     """The cells of a row, by the titles above it."""
     at = next(i for i, line in enumerate(lines) if line.split()[:1] == [first])
@@ -147,6 +153,8 @@ def test_once_has_the_numbers(start, actor, dial):
     assert server[:5] == ["app", actor.address, "ready", "up", "1"]
     for worker in status["workers"]:
         assert row(lines, str(worker["worker"]))["PID"] == str(worker["pid"])
+    held = {line.split()[0]: re.split(r"  +", line.strip())[-1] for line in lines if re.match(r"(\d+|master) +\d+ +(ready|serving) ", line)}
+    assert held == {entry["process"].removeprefix("worker "): held_by(entry, "landlock") or "none" for entry in status["sandbox"]}
     assert "records: to clients in user (off) 3, from clients in user (off) 3" in lines and "ended: done 3" in lines
     assert any(re.fullmatch(r"milliseconds \(half/99%\): full handshakes [\d.]+/[\d.]+, connects [\d.]+/[\d.]+", line) for line in lines)
     assert sum(line.startswith("localhost ") and line.endswith(" good") for line in lines) == 2

@@ -115,11 +115,23 @@ class Listeners {
 class Workers {
   constructor() {
     this.table = new Table(byId('workers'), 'Processes',
-      'Process, State, PID>, Connections>, CPU>, Memory>, Buffers>, Buffer waits>, Starts>');
+      'Process, State, PID>, Connections>, CPU>, Memory>, Buffers>, Buffer waits>, Starts>, Held by=');
   }
 
-  fill({master, workers, pid}, history) {
+  // What a process is held by, as whom it runs, and what it may do beyond that; a worker that is not ready is not listed.
+  held(one) {
+    if (!one)
+      return '–';
+    const parts = [...one.seccomp === 'none' ? [] : ['seccomp'], ...one.landlock > 0 ? [`Landlock ${one.landlock}`] : [],
+      ...one.io_uring ? ['io_uring'] : []];
+    const may = one.capabilities.length > 0 ? `, with ${one.capabilities.join(', ')}` : '';
+
+    return {text: parts.join(', ') || 'nothing', more: `as ${one.user ?? one.uid}${may}`};
+  }
+
+  fill({master, workers, pid, sandbox}, history) {
     const {used} = history.last;
+    const held = of => this.held(sandbox.find(one => one.pid === of));
     const cpu = part => part === undefined ? '–' : (100 * part).toFixed(1) + ' %';
     const memory = bytes => typeof bytes === 'number' ? formatBytes(bytes) : '–';
     const rows = [...workers].sort((a, b) => a.worker - b.worker).map(worker => [
@@ -132,9 +144,10 @@ class Workers {
       {text: formatBytes(worker.buffer_bytes), more: 'of ' + formatBytes(worker.buffer_bytes_max)},
       formatCount(worker.starved),
       formatCount(worker.starts),
+      held(worker.pid),
     ]);
 
-    rows.push(['master', '–', String(pid), '–', cpu(used.master), memory(master.memory_bytes), '–', '–', '–']);
+    rows.push(['master', '–', String(pid), '–', cpu(used.master), memory(master.memory_bytes), '–', '–', '–', held(pid)]);
     this.table.fill(rows);
   }
 }
