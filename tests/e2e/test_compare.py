@@ -115,12 +115,12 @@ def lab():
     assert not os.path.exists(opened.folder)
 
 
-def plan():
-    return works.Plan(0.3, 0.05, 1, 20, 0)
+def plan(seconds=0.3):
+    return works.Plan(seconds, 0.05, 1, 20, 0)
 
 
-def run(lab, work, ident="ringbolt", count=1):
-    schedule = rounds.Schedule(lab, plan(), [PROXIES[ident]], count, 0, io.StringIO())
+def run(lab, work, ident="ringbolt", count=1, seconds=0.3):
+    schedule = rounds.Schedule(lab, plan(seconds), [PROXIES[ident]], count, 0, io.StringIO())
     return schedule.run([work])[work.id][ident]
 
 
@@ -162,7 +162,7 @@ def test_a_proxy_that_dies_is_refused(lab, monkeypatch, ident):
         return sample
 
     monkeypatch.setattr(works, "Sample", deadly)
-    found = run(lab, WORKS["request-64"], ident, 2)
+    found = run(lab, WORKS["request-64"], ident, 2, seconds=3)  # it dies early in them, on a busy machine too
     assert "ended by signal 9" in found["refused"] and found["metrics"] == {}
 
 
