@@ -42,15 +42,17 @@ static inline size_t reference_seal(const struct record_keys *keys, uint8_t type
     memcpy(nonce, keys->iv, 12);
     for (int i = 0; i < 8; i++) {
         uint8_t sequence_byte = (uint8_t)(keys->sequence >> (56 - 8 * i));
-        nonce[4 + i] = has_explicit ? explicit_nonce[i] : nonce[4 + i] ^ sequence_byte;
+        nonce[4 + i] ^= sequence_byte;
         aad[i] = sequence_byte;
     }
     memcpy(aad + 8, header, 3);
     aad[11] = (uint8_t)(size >> 8);
     aad[12] = (uint8_t)size;
     memcpy(record, header, 5);
-    if (has_explicit)
+    if (has_explicit) {
+        memcpy(nonce + 4, explicit_nonce, 8);
         memcpy(record + 5, explicit_nonce, 8);
+    }
     if (context == NULL ||
         !EVP_EncryptInit_ex(context, reference_cipher(keys->cipher), NULL, keys->key, nonce) ||
         !EVP_EncryptUpdate(context, NULL, &done, is_tls12 ? aad : header, is_tls12 ? 13 : 5) ||
