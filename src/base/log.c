@@ -52,16 +52,13 @@ static const char *const level_names[] = {
 static const char *const priorities[] = {
     [LOG_ERROR] = "<3>", [LOG_WARNING] = "<4>", [LOG_INFO] = "<6>", [LOG_DEBUG] = "<7>"};
 
-static bool is_journal(int fd)
+static bool is_journal(const struct stat *status)
 {
     const char *stream = getenv("JOURNAL_STREAM");
-    struct stat status;
     char own[64];
 
-    if (!stream || fstat(fd, &status) < 0)
-        return false;
-    snprintf(own, sizeof(own), "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
-    return strcmp(stream, own) == 0;
+    snprintf(own, sizeof(own), "%ju:%ju", (uintmax_t)status->st_dev, (uintmax_t)status->st_ino);
+    return stream && strcmp(stream, own) == 0;
 }
 
 // Who stops reading the log must not stop the program. Whether a pipe blocks is a property of its open file description, which others
@@ -96,7 +93,7 @@ void log_setup(enum log_format format, enum log_level level, int fd)
     state.format = format;
     state.level = level;
     state.fd = fd;
-    state.is_journal = is_journal(fd);
+    state.is_journal = is_journal(&status);
 }
 
 void log_process(const char *name)
