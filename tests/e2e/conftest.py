@@ -16,8 +16,10 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import backends  # noqa: E402
+import pki  # noqa: E402
 import rawtls  # noqa: E402
 import ringbolt  # noqa: E402
+import tls_backends  # noqa: E402
 
 TEST_SECONDS_MAX = int(os.environ.get("RINGBOLT_E2E_SECONDS", "180"))
 
@@ -156,6 +158,32 @@ def nginx(work, bulk):
     server = backends.Nginx(bulk.directory, work)
     yield server
     server.close()
+
+
+# ---- servers that speak TLS
+
+@pytest.fixture(scope="module")
+def authority():
+    return pki.Authority("Root of the servers")
+
+
+@pytest.fixture
+def authority_file(authority, tmp_path):
+    return pki.write_whole(str(tmp_path / "ca.pem"), authority.leaf_pem())
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """serve(pair, …) → a tls_backends.PythonServer with that certificate; closed at the end."""
+    servers = []
+
+    def make(pair, serve=None, before=None, **options):
+        servers.append(tls_backends.PythonServer(tls_backends.context(pair, tmp_path, f"server{len(servers)}", **options), serve, before))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
 
 
 # ---- the proxy

@@ -136,26 +136,6 @@ def test_small_records(both, certificates, bulk, version):
 
 # ---- whom we trust
 
-@pytest.fixture(scope="module")
-def authority():
-    return pki.Authority("Root of the servers")
-
-
-@pytest.fixture
-def serve(tmp_path):
-    """serve(pair, …) → a tls_backends.PythonServer with that certificate; closed at the end."""
-    servers = []
-
-    def make(pair, serve=None, before=None, **options):
-        server = tls_backends.PythonServer(tls_backends.context(pair, tmp_path, f"server{len(servers)}", **options), serve, before)
-        servers.append(server)
-        return server
-
-    yield make
-    for server in servers:
-        server.close()
-
-
 def write_ca(folder, authority, name="ca.pem"):
     return pki.write_whole(os.path.join(str(folder), name), authority.leaf_pem())
 

@@ -8,27 +8,8 @@ import pytest
 
 import pki
 import ringbolt
-import tls_backends
 
 pytestmark = pytest.mark.any_layer
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return pki.Authority("Root of the servers")
-
-
-@pytest.fixture
-def serve(tmp_path):
-    servers = []
-
-    def make(pair, serve=None, **options):
-        servers.append(tls_backends.PythonServer(tls_backends.context(pair, tmp_path, f"server{len(servers)}", **options), serve))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
 
 
 @pytest.fixture

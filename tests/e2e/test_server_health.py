@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Health of servers that speak TLS: the master's checks, and what connections find."""
-import os
 import socket
 import struct
 
@@ -8,7 +7,6 @@ import pytest
 
 import pki
 import ringbolt
-import tls_backends
 
 pytestmark = pytest.mark.any_layer
 
@@ -16,35 +14,12 @@ CHECK = {"interval": "100ms", "timeout": "60s", "rise": 1, "fall": 1}
 SHORT = "2s"  # for those who have to wait for a timeout; long enough for everybody else
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return pki.Authority("Root of the servers")
-
-
 @pytest.fixture
-def ca(authority, tmp_path):
-    return pki.write_whole(os.path.join(str(tmp_path), "ca.pem"), authority.leaf_pem())
-
-
-@pytest.fixture
-def serve(tmp_path):
-    servers = []
-
-    def make(pair, serve=None, before=None, **options):
-        servers.append(tls_backends.PythonServer(tls_backends.context(pair, tmp_path, f"server{len(servers)}", **options), serve, before))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture
-def begin(start, ca):
+def begin(start, authority_file):
     """begin([server, …], health={…}): a proxy before them."""
     def make(servers, health=None, tls=None, config=None, **keys):
         return start({"app": [server.address for server in servers]}, config={"workers": 1, **(config or {})},
-                     sends={"app": {"tls": {"ca": ca, **(tls or {})}, "health": health or {}, **keys}})
+                     sends={"app": {"tls": {"ca": authority_file, **(tls or {})}, "health": health or {}, **keys}})
     return make
 
 
@@ -260,11 +235,11 @@ def test_connecting_alone_is_no_success(begin, serve, dial, authority):
     wait_back(stage, bad, since)
 
 
-def test_unknown_protocol_is_no_failure(start, serve, dial, authority, ca):
+def test_unknown_protocol_is_no_failure(start, serve, dial, authority, authority_file):
     """What protocols are offered clients choose."""
     servers = [serve(authority.issue(), alpn=["http/1.1"]) for _ in range(2)]
     stage = start({"app": [server.address for server in servers]}, tls={"app": {"alpn": ["h2", "http/1.1"]}},
-                  sends={"app": {"tls": {"ca": ca}, "health": {"max_fails": 1}}})
+                  sends={"app": {"tls": {"ca": authority_file}, "health": {"max_fails": 1}}})
     for _ in range(4):
         client = dial(stage["app"], alpn=["h2"])
         client.send_data(b"hello\n")

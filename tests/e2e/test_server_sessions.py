@@ -4,40 +4,16 @@ import os
 
 import pytest
 
-import pki
 import tls_backends
 
 VERSIONS = ["1.2", "1.3"]
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return pki.Authority("Root of the servers")
-
-
 @pytest.fixture
-def ca(authority, tmp_path):
-    return pki.write_whole(os.path.join(str(tmp_path), "ca.pem"), authority.leaf_pem())
-
-
-@pytest.fixture
-def serve(tmp_path):
-    servers = []
-
-    def make(pair, serve=None, **options):
-        servers.append(tls_backends.PythonServer(tls_backends.context(pair, tmp_path, f"server{len(servers)}", **options), serve))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture
-def begin(start, ca):
+def begin(start, authority_file):
     """begin([server, …], tls={…}): a proxy before them, with one worker: sessions are a worker's own."""
     def make(servers, tls=None, layer="user", **keys):
-        return start({"app": [server.address for server in servers]}, layer=layer, config={"workers": 1}, sends={"app": {"tls": {"ca": ca, **(tls or {})}, **keys}})
+        return start({"app": [server.address for server in servers]}, layer=layer, config={"workers": 1}, sends={"app": {"tls": {"ca": authority_file, **(tls or {})}, **keys}})
     return make
 
 
