@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers of the kind that people put behind Ringbolt, each started as its project ships it, without TLS."""
+import contextlib
 import glob
 import os
 import pwd
+import select
 import shutil
 import socket
 import ssl
@@ -106,23 +108,34 @@ class TlsBridge:
                 plain, _ = self.listener.accept()
                 tls = self.context.wrap_socket(socket.create_connection(self.target), server_hostname="localhost")
                 self.opened += [plain, tls]
-                threading.Thread(target=self._pump, args=(plain, tls), daemon=True).start()
-                threading.Thread(target=self._pump, args=(tls, plain), daemon=True).start()
+                threading.Thread(target=self._carry, args=(plain, tls), daemon=True).start()
         except OSError:
             pass  # closed
 
     @staticmethod
-    def _pump(source, destination):
+    def _carry(plain, tls):
+        """Both ways in one thread: Python lets two at once into one TLS session, which OpenSSL does not survive in good order."""
         try:
-            while data := source.recv(65536):
-                destination.sendall(data)
+            data = b""
+            while data is not None:
+                ready = [tls] if tls.pending() else select.select([plain, tls], [], [])[0]
+                if plain in ready:
+                    data = plain.recv(65536) or None
+                    tls.settimeout(ringbolt.WAIT)
+                    tls.sendall(data or b"")
+                if tls in ready:
+                    tls.settimeout(0)
+                    try:
+                        data = tls.recv(65536) or None
+                        plain.sendall(data or b"")
+                    except ssl.SSLWantReadError:  # part of a record, or a ticket
+                        pass
         except (OSError, ValueError):
             pass
         finally:
-            try:
-                destination.shutdown(socket.SHUT_RDWR)
-            except (OSError, ValueError):
-                pass
+            for sock in plain, tls:
+                with contextlib.suppress(OSError, ValueError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         for sock in [self.listener, *self.opened]:

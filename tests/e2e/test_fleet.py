@@ -319,9 +319,9 @@ def test_one_is_drained_and_upgraded(fleet, version):
     """No client is refused and no connection lost: first the balancer sends it nothing new, then TERM, then another process takes the
     address while the old one still serves what is live."""
     node = fleet.nodes["a"]
+    guests = [fleet.stay(version) for _ in range(4)]  # alone, so that each instance gets every other one
+    assert all(guest.is_served() for guest in guests)
     with Stream(fleet, version) as stream:
-        guests = [fleet.stay(version) for _ in range(4)]
-        assert all(guest.is_served() for guest in guests)
         fleet.balancer.set("a", "drain")
         stream.wait_for(4)
         old = node.proxy

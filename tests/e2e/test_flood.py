@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.any_layer, pytest.mark.seconds(300)]
 
 
 def test_flood(tmp_path):
-    done = subprocess.run([PROGRAM, "--ringbolt", ringbolt.BINARY, "--bench", load.find(), "--rounds", "1", "--seconds", "0.2", "--json",
+    done = subprocess.run([PROGRAM, "--ringbolt", ringbolt.BINARY, "--bench", load.find(), "--rounds", "1", "--seconds", "1", "--json",
                            "found.json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
                           timeout=280, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
