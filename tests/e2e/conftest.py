@@ -33,10 +33,13 @@ def pytest_configure(config):
         raise pytest.UsageError(f"RINGBOLT must name the program to test; there is no {ringbolt.BINARY}")
     config.addinivalue_line("markers", "seconds(most): this test may take so long")
     config.addinivalue_line("markers", "any_layer: what it tests is the same over every record layer: not repeated in the guest")
+    config.addinivalue_line("markers", "guest: asks for no record layer, and is run in the guest all the same: the kernel makes the difference")
 
 
 def pytest_collection_modifyitems(config, items):
-    repeated = [item for item in items if ringbolt.GUEST and item.get_closest_marker("any_layer")]
+    """In the guest what depends on the record layer, and what is meant for its kernel."""
+    repeated = [item for item in items if ringbolt.GUEST and not item.get_closest_marker("guest") and
+                (item.get_closest_marker("any_layer") or "layer" not in item.fixturenames)]
     if repeated:
         config.hook.pytest_deselected(items=repeated)
         items[:] = [item for item in items if item not in repeated]

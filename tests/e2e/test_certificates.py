@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which certificate a client is shown, the forms that keys come in, the policy of a listener, and the commands that tell and drain.
 
-RINGBOLT_E2E_NAMES=500   certificates in the big folder (default 10000)
+RINGBOLT_E2E_NAMES=500   certificates in the big folder (default 2000)
 """
 import base64
 import datetime
@@ -24,7 +24,7 @@ import ringbolt
 pytestmark = pytest.mark.any_layer
 
 VERSIONS = ["1.2", "1.3"]
-NAMES = int(os.environ.get("RINGBOLT_E2E_NAMES", "10000"))
+NAMES = int(os.environ.get("RINGBOLT_E2E_NAMES", "2000"))
 
 
 @pytest.fixture(scope="module")

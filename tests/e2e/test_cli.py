@@ -32,6 +32,7 @@ def test_wrong_usage(arguments, work):
     assert done.returncode in expected and done.stderr and not done.stdout
 
 
+@pytest.mark.guest
 def test_probe():
     done = call("probe")
     assert done.returncode == 0 and "TLS" in done.stdout

@@ -12,7 +12,8 @@ import networks
 import ringbolt
 from test_fleet import Shared, fleet  # noqa: F401, a fixture
 
-pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed: scripts/install-deps test")  # the fleet has one
+pytestmark = [pytest.mark.guest,
+              pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed: scripts/install-deps test")]  # the fleet has one
 
 # linux/ip_vs.h: the older interface, which needs no library
 IP_VS_BASE_CTL = 64 + 1024 + 64

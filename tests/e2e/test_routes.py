@@ -18,6 +18,8 @@ import rawtls
 import ringbolt
 from conftest import Stage, Shared
 
+any_layer = pytest.mark.any_layer
+
 
 class Recorder:
     """A server that keeps the bytes of each connection as they come, and says what the test tells it to."""
@@ -215,6 +217,7 @@ TERMINATED = [("a.example", "a", 1), ("A.Example", "a", 1), ("a.example.", "a", 
               ("127.0.0.1", "default", None), ("", "default", None)]
 
 
+@any_layer
 @pytest.mark.parametrize("listener", ["routed", "apart"])
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 @pytest.mark.parametrize("name, upstream, route", TERMINATED)
@@ -230,6 +233,7 @@ def test_names(front, world, dial, tag, listener, version, name, upstream, route
     assert line.get("sni", "") == name and line["tls"] == f"TLSv{version}"
 
 
+@any_layer
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 @pytest.mark.parametrize("listener, name, offered, chosen, upstream", [
     ("routed", "h.example", ("h2",), "h2", "h2c"),
@@ -311,6 +315,7 @@ def test_tickets_follow_the_hello(front, certificates, version, listener):
 
 # ---- rejected
 
+@any_layer
 @pytest.mark.parametrize("listener, name, offered, alert, route", [
     ("routed", "no.example", (), "unrecognized_name", 3),
     ("apart", "no.example", ("h2",), "unrecognized_name", 3),
@@ -560,6 +565,7 @@ def test_by_protocol(begin, dial, world):
 
 # ---- hellos that don't come, or too large
 
+@any_layer
 @pytest.mark.parametrize("listener", ["routed", "apart"])
 @pytest.mark.parametrize("name", ["raw.example", "a.example"])
 def test_too_large(front, dial, listener, name):
@@ -603,6 +609,7 @@ def test_hello_that_does_not_come(begin, dial, sends):
     assert stage.line_at_end(client)["end"] == "handshake_timeout"
 
 
+@any_layer
 @pytest.mark.parametrize("sends", [b"", b"\x16\x03\x01", "half"])
 def test_client_leaves_during_the_hello(front, dial, sends):
     client = dial(front["routed"], handshake=False, sni="raw.example")
@@ -634,6 +641,7 @@ NO_TLS = {
 }
 
 
+@any_layer
 @pytest.mark.parametrize("what", list(NO_TLS))
 def test_no_tls(front, dial, what):
     """The same words and alerts with and without routes that pass streams through."""

@@ -45,6 +45,7 @@ def facts(pid):
 
 # ---- what status says
 
+@pytest.mark.guest
 def test_status(start, actor, dial):
     """It is what the kernel says, and what the log said at the start."""
     stage = start({"app": [actor.address]})
