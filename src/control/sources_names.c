@@ -124,8 +124,7 @@ static void conflict_add(struct table *table, struct conflicts *conflicts, uint3
     const struct config_listener *config = &table->sources->config->listeners[listener];
     char *text =
         memory_print("listener %s has two certificates of the same kind for %s: %s is served, %s is not; "
-                     "remove one of them, "
-                     "or give one other `names`",
+                     "remove one of them, or give one other `names`",
                      config->name, served->name, source_file(served->source), source_file(other->source));
 
     conflicts->texts = memory_grow(conflicts->texts, conflicts->count, sizeof(char *));

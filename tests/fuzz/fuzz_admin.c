@@ -3,9 +3,11 @@
 // whether all is well, or has gone away itself, and the master goes on with the next.
 //
 // The first byte of an input says how it is sent: bit 0: in two pieces, cut at the second byte; bit 1: the client hangs up without an answer; bit 2:
-// the master is draining.
+// the master is draining; bit 3: there is a worker, which has acted on whatever it was told, and what follows the first newline is what it has written as
+// its page of a listing.
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@
 
 #include <jansson.h>
 
+#include "ringbolt/listing.h"
 #include "ringbolt/log.h"
 #include "ringbolt/shared_memory.h"
 #include "ringbolt/stats.h"
@@ -32,10 +35,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define IN_PIECES  1
 #define HANGS_UP   2
 #define IS_DRAINED 4
+#define HAS_WORKER 8
+#define PID        INT_MAX // nobody's
+#define AHEAD      1000000 // of all that one input makes the master say
 #define SENT_MAX   (ADMIN_REQUEST_MAX + 1000)
 
 static struct master master;
 static struct config *config;
+static struct process worker;
+static struct listing_page page;
 static char folder[] = "/tmp/ringbolt-fuzz-admin-XXXXXX";
 static char *answer; // ends with a zero
 static size_t answer_length;
@@ -80,6 +88,8 @@ static void prepare(void)
     REQUIRE(control_load(master.control, &options, &report) == 0 && loop_create(&master.loop) == 0);
     report_finish(&report);
     master.used = shared_memory_create(MATERIAL_SLOTS_MAX * sizeof(*master.used));
+    master.processes = &worker;
+    master.listing = &page;
     REQUIRE(master.used != NULL && servers_create(config, &master.servers) == 0);
     loop_timer_init(&master.deadline, no_deadline, NULL);
     messages_init(&master.messages);
@@ -88,6 +98,23 @@ static void prepare(void)
     answer = malloc(1);
     REQUIRE(answer != NULL);
     atexit(clean_up);
+}
+
+// A worker whose channel is closed is told nothing, and this one is never late. One that always has more, and never says any of it, would be
+// asked until its client goes.
+static size_t let_worker_write(const uint8_t *data, size_t size)
+{
+    const uint8_t *newline = memchr(data, '\n', size);
+    size_t request = newline != NULL ? (size_t)(newline + 1 - data) : size;
+
+    worker = (struct process){.master = &master, .pid = PID, .channel = -1};
+    messages_begin(&worker);
+    worker.messages.acted += AHEAD;
+    memset(&page, 0, sizeof(page));
+    memcpy(&page, data + request, size - request < sizeof(page) ? size - request : sizeof(page));
+    if (page.count == 0)
+        page.has_more = 0;
+    return request;
 }
 
 static int come(void)
@@ -145,7 +172,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     prepare();
     master.state = way & IS_DRAINED ? MASTER_DRAINING : MASTER_SERVING;
     data += begin;
-    size = size - begin < SENT_MAX ? size - begin : SENT_MAX;
+    size -= begin;
+    config->workers = way & HAS_WORKER ? 1 : 0;
+    if (config->workers > 0)
+        size = let_worker_write(data, size);
+    size = size < SENT_MAX ? size : SENT_MAX;
     is_empty = size == 0;
     cut = way & IN_PIECES && cut < size ? cut : 0;
     answer_length = 0;
@@ -165,6 +196,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (hear(fd))
         REQUIRE(loop_turn(master.loop) == 0);
     close(fd);
+    config->workers = 0;
     if (answer_length > 0)
         check_answer();
     else
