@@ -3,7 +3,7 @@
 // whether all is well, or has gone away itself, and the master goes on with the next.
 //
 // The first byte of an input says how it is sent: bit 0: in two pieces, cut at the second byte; bit 1: the client hangs up without an answer; bit 2:
-// the master is draining; bit 3: there is a worker, which has acted on whatever it was told, and what follows the first newline is what it has written as
+// the master is draining; bit 3: there is a worker, which acts on whatever it is told, and what follows the first newline is what it has written as
 // its page of a listing.
 #include <errno.h>
 #include <fcntl.h>
@@ -37,13 +37,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define IS_DRAINED 4
 #define HAS_WORKER 8
 #define PID        INT_MAX // nobody's
-#define AHEAD      1000000 // of all that one input makes the master say
+#define PAGES_MAX  6
 #define SENT_MAX   (ADMIN_REQUEST_MAX + 1000)
 
 static struct master master;
 static struct config *config;
 static struct process worker;
 static struct listing_page page;
+static const uint8_t *written; // by the worker
+static size_t written_size;
+static unsigned pages;
 static char folder[] = "/tmp/ringbolt-fuzz-admin-XXXXXX";
 static char *answer; // ends with a zero
 static size_t answer_length;
@@ -100,21 +103,32 @@ static void prepare(void)
     atexit(clean_up);
 }
 
-// A worker whose channel is closed is told nothing, and this one is never late. One that always has more, and never says any of it, would be
-// asked until its client goes.
-static size_t let_worker_write(const uint8_t *data, size_t size)
+// Told nothing, since its channel is closed, it acts all the same when somebody waits for it. The length of the request.
+static size_t worker_begin(const uint8_t *data, size_t size)
 {
     const uint8_t *newline = memchr(data, '\n', size);
     size_t request = newline != NULL ? (size_t)(newline + 1 - data) : size;
 
-    worker = (struct process){.master = &master, .pid = PID, .channel = -1};
+    worker = (struct process){.master = &master, .pid = PID, .channel = -1, .is_killed = true};
+    loop_timer_init(&worker.patience, no_deadline, NULL);
     messages_begin(&worker);
-    worker.messages.acted += AHEAD;
-    memset(&page, 0, sizeof(page));
-    memcpy(&page, data + request, size - request < sizeof(page) ? size - request : sizeof(page));
-    if (page.count == 0)
-        page.has_more = 0;
+    written = data + request;
+    written_size = size - request < sizeof(page) ? size - request : sizeof(page);
+    pages = 0;
     return request;
+}
+
+// False: nobody waits for it. The page is the same each time; one that is empty, or comes often, is the last.
+static bool worker_acts(void)
+{
+    if (config->workers == 0 || list_empty(&master.messages.waiters))
+        return false;
+    memset(&page, 0, sizeof(page));
+    memcpy(&page, written, written_size);
+    if (page.count == 0 || ++pages == PAGES_MAX)
+        page.has_more = 0;
+    messages_answered(&worker, master.messages.sequence);
+    return true;
 }
 
 static int come(void)
@@ -175,7 +189,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size -= begin;
     config->workers = way & HAS_WORKER ? 1 : 0;
     if (config->workers > 0)
-        size = let_worker_write(data, size);
+        size = worker_begin(data, size);
     size = size < SENT_MAX ? size : SENT_MAX;
     is_empty = size == 0;
     cut = way & IN_PIECES && cut < size ? cut : 0;
@@ -194,7 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     (void)shutdown(fd, SHUT_WR);
     while (hear(fd))
-        REQUIRE(loop_turn(master.loop) == 0);
+        REQUIRE(worker_acts() || loop_turn(master.loop) == 0);
     close(fd);
     config->workers = 0;
     if (answer_length > 0)
