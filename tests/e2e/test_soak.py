@@ -189,10 +189,14 @@ class Soak:
     def failing_allocations(self):
         if not self.faults.is_there:
             return
-        self.faults.set(one_in=20)
-        for _ in range(5):  # a reload asks for more memory than traffic does
-            self.proxy.send_signal(signal.SIGHUP)
-            self.pause(0.1)
+        before = self.faults.failed()
+
+        def enough():
+            self.proxy.send_signal(signal.SIGHUP)  # a reload asks for more memory than traffic does
+            return self.faults.failed() >= before + 20
+
+        self.faults.set(one_in=5)
+        ringbolt.wait_until(enough, "allocations fail")
         self.faults.set()
         self.proxy.admin("reload")  # as if nothing had been
 
