@@ -192,12 +192,10 @@ static const char *responder_fault(const char *url)
             return "a URL holds no blanks, no `#`, and what is not ASCII as `%XX`";
     }
     length = strcspn(host, "/?");
-    if (asprintf(&authority, "%.*s", (int)length, host) < 0)
-        abort();
+    authority = memory_print("%.*s", (int)length, host);
     if (strrchr(authority, ':') == NULL || authority[length - 1] == ']') {
         free(authority);
-        if (asprintf(&authority, "%.*s:80", (int)length, host) < 0)
-            abort();
+        authority = memory_print("%.*s:80", (int)length, host);
     }
     is_right = strchr(authority, '@') == NULL && authority[0] != ':' &&
                address_split(authority, false, &parts, &why) == 0 && parts.path == NULL && parts.port != 0;

@@ -22,15 +22,9 @@ struct config_where builder_where_of_twin(const struct node *node, const struct 
 
 char *builder_path(const struct builder *builder, const char *path)
 {
-    char *absolute;
-
     if (path == NULL)
         return NULL;
-    if (path[0] == '/')
-        return memory_copy(path);
-    if (asprintf(&absolute, "%s/%s", builder->input->directory, path) < 0)
-        abort();
-    return absolute;
+    return path[0] == '/' ? memory_copy(path) : memory_print("%s/%s", builder->input->directory, path);
 }
 
 void builder_paths(struct builder *builder, const struct node *mapping, const char *key, char **raw,

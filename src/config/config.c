@@ -119,9 +119,7 @@ static int read_file(const char *path, char **ret, size_t *ret_length)
     do {
         if (text == NULL || length == capacity) {
             capacity *= 2;
-            text = realloc(text, capacity);
-            if (text == NULL)
-                abort();
+            text = memory_resize(text, capacity);
         }
         got = read(fd, text + length, capacity - length);
         if (got < 0 && errno != EINTR)
@@ -155,8 +153,7 @@ static char *absolute_file(const char *path)
     if (path[0] == '/')
         return memory_copy(path);
     directory = current_directory();
-    if (asprintf(&absolute, "%s/%s", directory, path) < 0)
-        abort();
+    absolute = memory_print("%s/%s", directory, path);
     free(directory);
     return absolute;
 }
@@ -165,11 +162,8 @@ static char *absolute_file(const char *path)
 static char *directory_of(const char *file)
 {
     const char *slash = strrchr(file, '/');
-    char *directory = strndup(file, slash == NULL || slash == file ? 1 : (size_t)(slash - file));
 
-    if (directory == NULL)
-        abort();
-    return directory;
+    return memory_copy_part(file, slash == NULL || slash == file ? 1 : (size_t)(slash - file));
 }
 
 // The folder is root's, or was made for us by the service manager (RuntimeDirectory=ringbolt).

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "src/config/memory.h"
+
 #define CPU_MAX_SIZE 64 // of a cpu.max: two numbers
 
 // Digits alone, above 0. False for all else.
@@ -46,12 +48,9 @@ unsigned cpus_of_quota(const char *text)
 static unsigned quota_of(const char *tree, const char *group)
 {
     char text[CPU_MAX_SIZE] = "";
-    char *path;
-    FILE *file;
+    char *path = memory_print("%s%s/cpu.max", tree, group);
+    FILE *file = fopen(path, "re");
 
-    if (asprintf(&path, "%s%s/cpu.max", tree, group) < 0)
-        abort();
-    file = fopen(path, "re");
     free(path);
     if (!file)
         return 0; // the root has none, nor has a group whose parent has not handed the controller on
@@ -73,9 +72,7 @@ static char *find_group(const char *membership)
         if (strncmp(line, "0::/", 4) != 0)
             continue;
         line[strcspn(line, "\n")] = '\0';
-        group = strdup(line + 3);
-        if (!group)
-            abort();
+        group = memory_copy(line + 3);
     }
     free(line);
     if (file)

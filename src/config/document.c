@@ -352,7 +352,8 @@ static void report_syntax(struct loader *loader)
     loader->has_failed = true;
     switch (parser->error) {
     case YAML_MEMORY_ERROR:
-        abort();
+        report_add(loader->report, where, "no memory to read it");
+        return;
     case YAML_READER_ERROR:
         report_add(loader->report, where_of_offset(loader, parser->problem_offset),
                    "%s; the file must be UTF-8 text", parser->problem);
@@ -408,6 +409,7 @@ int document_load(const char *text, size_t length, struct document *ret, struct 
     static const char mark[] = "\xef\xbb\xbf"; // U+FEFF, the byte order mark
     struct loader *loader = memory_allocate(sizeof(*loader));
     struct config_where start = {1, 1};
+    unsigned tries = 0;
     int result;
 
     // libyaml would count it as the first column.
@@ -417,8 +419,8 @@ int document_load(const char *text, size_t length, struct document *ret, struct 
     }
     *ret = (struct document){0};
     *loader = (struct loader){.document = ret, .report = report, .text = text, .length = length};
-    if (!yaml_parser_initialize(&loader->parser))
-        abort();
+    while (!yaml_parser_initialize(&loader->parser))
+        memory_wait(&tries);
     // Without this libyaml would take UTF-16 by its byte order mark.
     yaml_parser_set_encoding(&loader->parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&loader->parser, (const unsigned char *)text, length);

@@ -18,10 +18,8 @@ static int output_write(void *context, unsigned char *data, size_t length)
 
     if (output->capacity - output->length < length) {
         size_t capacity = 2 * output->capacity + length;
-        char *bigger = realloc(output->data, capacity);
-        if (bigger == NULL)
-            return 0;
-        output->data = bigger;
+
+        output->data = memory_resize(output->data, capacity);
         output->capacity = capacity;
     }
     memcpy(output->data + output->length, data, length);
@@ -77,10 +75,11 @@ void document_emit(const struct document *document, char **ret, size_t *ret_leng
 {
     struct output output = {0};
     yaml_emitter_t emitter;
+    unsigned tries = 0;
     yaml_event_t event;
 
-    if (!yaml_emitter_initialize(&emitter))
-        abort();
+    while (!yaml_emitter_initialize(&emitter))
+        memory_wait(&tries);
     yaml_emitter_set_output(&emitter, output_write, &output);
     yaml_emitter_set_unicode(&emitter, 1);
     yaml_emitter_set_width(&emitter, -1);

@@ -80,23 +80,17 @@ static char *compose(const struct report *report, struct config_where where, boo
                      const char *format, va_list arguments)
 {
     const char *kind = is_warning ? "warning: " : "";
-    char *raw = NULL;
-    char *line = NULL;
-    char *text;
-    int result;
+    char *raw = memory_print_list(format, arguments);
+    char *text = escape(raw);
+    char *line;
 
-    if (vasprintf(&raw, format, arguments) < 0)
-        abort();
-    text = escape(raw);
     free(raw);
     if (report->file == NULL)
-        result = asprintf(&line, "%s%s", kind, text);
+        line = memory_print("%s%s", kind, text);
     else if (where.line == 0)
-        result = asprintf(&line, "%s: %s%s", report->file, kind, text);
+        line = memory_print("%s: %s%s", report->file, kind, text);
     else
-        result = asprintf(&line, "%s:%u:%u: %s%s", report->file, where.line, where.column, kind, text);
-    if (result < 0)
-        abort();
+        line = memory_print("%s:%u:%u: %s%s", report->file, where.line, where.column, kind, text);
     free(text);
     return line;
 }

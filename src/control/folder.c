@@ -62,11 +62,7 @@ static bool is_kubernetes(const struct listing *listing)
 
 static char *join(const char *format, const char *a, const char *b, const char *c)
 {
-    char *text;
-
-    if (asprintf(&text, format, a, b, c) < 0)
-        abort();
-    return text;
+    return memory_print(format, a, b, c);
 }
 
 static char *path_of(const struct listing *listing, const char *name)
@@ -79,12 +75,10 @@ static char *path_of(const struct listing *listing, const char *name)
 // The path of `stem` of that length with an ending, if there is such a file. Otherwise NULL.
 static char *path_beside(const struct listing *listing, const char *stem, size_t length, const char *ending)
 {
-    char *name = strndup(stem, length);
-    char *whole;
+    char *name = memory_copy_part(stem, length);
     char *path = NULL;
+    char *whole;
 
-    if (name == NULL)
-        abort();
     whole = join("%s%s%s", name, ending, "");
     if (has(listing, whole))
         path = path_of(listing, whole);

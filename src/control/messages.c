@@ -14,6 +14,7 @@
 #include "master.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
+#include "src/config/memory.h"
 
 #define QUEUE_MAX 1024 // messages; a worker that lets so many wait takes none
 #define RETRY_NS  (100 * CLOCK_NS_PER_MS)
@@ -158,8 +159,11 @@ static bool is_answered(uint32_t type)
 static void enqueue(struct process *process, const struct worker_message *contents, struct passed_file *file)
 {
     struct messages_queue *queue = &process->messages;
-    struct message *message = queue->count < QUEUE_MAX ? malloc(sizeof(*message)) : NULL;
+    struct message *message = NULL;
+    unsigned tries = 0;
 
+    while (queue->count < QUEUE_MAX && !(message = malloc(sizeof(*message))) && memory_hope(&tries))
+        ;
     if (!message) {
         supervise_give_up(process, queue->count < QUEUE_MAX ? "no memory for a message to it"
                                                             : "it takes no messages");
@@ -313,11 +317,15 @@ void messages_send(struct master *master, enum worker_message_type type, uint64_
 int messages_change(struct master *master, const struct change *change)
 {
     struct passed_file *file = NULL;
+    unsigned tries = 0;
     int error;
 
     if (supervise_alive(master) == 0)
         return 0; // whoever comes inherits
-    error = file_create(change, &file);
+    // For want of memory or descriptors: workers that miss a change would serve what was until they are replaced.
+    do
+        error = file_create(change, &file);
+    while (error < 0 && memory_hope(&tries));
     if (error < 0) {
         log_error("cannot send a change of material to the workers", log_integer("bytes", change->size),
                   log_errno(error));

@@ -11,6 +11,7 @@
 #include "ringbolt/clock.h"
 #include "ringbolt/file.h"
 #include "ringbolt/log.h"
+#include "src/config/memory.h"
 
 #define DAY_NS          (24 * 3600 * CLOCK_NS_PER_S)
 #define CONFIG_SIZE_MAX ((size_t)16 << 20) // as config_load()
@@ -19,11 +20,15 @@
 
 void reload_apply(struct master *master, const struct change *change)
 {
+    unsigned tries = 0;
     int error;
 
     if (change->count == 0)
         return;
-    error = material_apply(master->material, change->data, change->size);
+    // What was applied of it already may be applied again.
+    do
+        error = material_apply(master->material, change->data, change->size);
+    while (error == -ENOMEM && memory_hope(&tries));
     if (error < 0)
         log_error("cannot apply a change of material", log_errno(error),
                   log_text("cure", error == -ENOMEM ? "give the machine more memory, then restart" : NULL));

@@ -357,9 +357,7 @@ static void put(struct responders *responders, struct want *want)
     if (want->slot >= responders->slot_count) {
         size_t count = 2 * ((size_t)want->slot + 1);
 
-        responders->slots = reallocarray(responders->slots, count, sizeof(*responders->slots));
-        if (responders->slots == NULL)
-            abort();
+        responders->slots = memory_resize(responders->slots, count * sizeof(*responders->slots));
         memset(responders->slots + responders->slot_count, 0,
                (count - responders->slot_count) * sizeof(*responders->slots));
         responders->slot_count = count;

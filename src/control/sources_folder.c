@@ -194,8 +194,7 @@ static size_t first_in(const struct source_folder *folder, const char *below)
 
     if (below == NULL)
         return next_in(folder, NULL, 0);
-    if (asprintf(&prefix, "%s/", below) < 0)
-        abort();
+    prefix = memory_print("%s/", below);
     at = position_of(folder->sources, folder->source_count, prefix, source_name, &is_there);
     free(prefix);
     return next_in(folder, below, at);
@@ -235,14 +234,11 @@ static void wrong(struct sources *sources, struct piece *piece, const struct sou
 static void wrong_listing(struct sources *sources, struct piece *piece, const struct source_folder *folder,
                           const char *below, int error)
 {
-    char *path = NULL;
-    char *reason = NULL;
+    char *path = memory_print("%s%s%s", folder->path, below != NULL ? "/" : "", below != NULL ? below : "");
+    char *reason = memory_print("cannot list the certificate folder %s: %s; %s", path, log_error_text(error),
+                                error == -EACCES ? "let the user that ringbolt starts as read it"
+                                                 : "give a folder with pairs of certificate and key");
 
-    if (asprintf(&path, "%s%s%s", folder->path, below != NULL ? "/" : "", below != NULL ? below : "") < 0 ||
-        asprintf(&reason, "cannot list the certificate folder %s: %s; %s", path, log_error_text(error),
-                 error == -EACCES ? "let the user that ringbolt starts as read it"
-                                  : "give a folder with pairs of certificate and key") < 0)
-        abort();
     wrong(sources, piece, folder, path, reason);
     free(path);
     free(reason);
@@ -289,10 +285,8 @@ static void below_look(struct sources *sources, struct source_folder *folder, st
 static struct source_below *below_create(const struct source_folder *folder, const char *name)
 {
     struct source_below *below = memory_allocate(sizeof(*below));
-    char *path;
+    char *path = memory_print("%s/%s", folder->path, name);
 
-    if (asprintf(&path, "%s/%s", folder->path, name) < 0)
-        abort();
     *below = (struct source_below){.name = memory_copy(name), .path = path, .is_new = true};
     piece_init(&below->piece, &below->path, 1);
     return below;

@@ -122,13 +122,11 @@ static void conflict_add(struct table *table, struct conflicts *conflicts, uint3
                          const struct entry *served, const struct entry *other)
 {
     const struct config_listener *config = &table->sources->config->listeners[listener];
-    char *text;
+    char *text =
+        memory_print("listener %s has two certificates of the same kind for %s: %s is served, %s is not; "
+                     "remove one of them, or give one other `names`",
+                     config->name, served->name, source_file(served->source), source_file(other->source));
 
-    if (asprintf(&text,
-                 "listener %s has two certificates of the same kind for %s: %s is served, %s is not; remove "
-                 "one of them, or give one other `names`",
-                 config->name, served->name, source_file(served->source), source_file(other->source)) < 0)
-        abort();
     conflicts->texts = memory_grow(conflicts->texts, conflicts->count, sizeof(char *));
     conflicts->texts[conflicts->count++] = text;
 }

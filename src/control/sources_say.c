@@ -18,8 +18,7 @@ char *report_text(const struct report *found)
 
         if (found->lines[i].is_warning)
             continue;
-        if (asprintf(&longer, "%s%s%s", text, text[0] != '\0' ? "; " : "", found->lines[i].text) < 0)
-            abort();
+        longer = memory_print("%s%s%s", text, text[0] != '\0' ? "; " : "", found->lines[i].text);
         free(text);
         text = longer;
     }

@@ -132,11 +132,12 @@ static void keys_destroy(struct ticket_keys *keys)
 static struct ticket_keys *keys_load(const struct sources *sources, struct report *found)
 {
     const struct config *config = sources->config;
-    struct ticket_keys *keys = secret_alloc(sizeof(*keys));
     bool is_good = config->tickets.key_count <= TICKET_KEYS_MAX;
+    struct ticket_keys *keys;
+    unsigned tries = 0;
 
-    if (keys == NULL)
-        abort();
+    while ((keys = secret_alloc(sizeof(*keys))) == NULL)
+        memory_wait(&tries);
     if (!is_good)
         report_add(found, config->tickets.key_wheres[TICKET_KEYS_MAX],
                    "there are %zu ticket keys; at most %d are used, leave out the oldest",

@@ -116,10 +116,11 @@ struct way_folder *ways_find(struct ways *ways, const char *path)
 static struct way_folder *folder_use(struct ways *ways, const char *path)
 {
     struct way_folder *folder = folder_create(path[0] != '\0' ? path : "/");
-    struct way_folder **place = tsearch(folder, &ways->tree, folder_compare);
+    struct way_folder **place;
+    unsigned tries = 0;
 
-    if (place == NULL)
-        abort();
+    while ((place = tsearch(folder, &ways->tree, folder_compare)) == NULL)
+        memory_wait(&tries);
     if (*place != folder)
         free(folder);
     (*place)->users++;
@@ -328,13 +329,9 @@ static int walk_on(struct ways *ways, struct walk *walk, bool *ret_is_file)
 static void memo_keep(struct ways *ways, const char *text, size_t length, const struct walk *walk)
 {
     ways_forget(ways);
-    ways->memo_text = strndup(text, length);
-    if (ways->memo_text == NULL)
-        abort();
+    ways->memo_text = memory_copy_part(text, length);
     strcpy(ways->memo_at, walk->at);
-    ways->memo = reallocarray(ways->memo, ways->found_count + 1, sizeof(struct way_folder *));
-    if (ways->memo == NULL)
-        abort();
+    ways->memo = memory_resize(ways->memo, (ways->found_count + 1) * sizeof(struct way_folder *));
     for (size_t i = 0; i < ways->found_count; i++) {
         ways->memo[i] = ways->found[i];
         ways->memo[i]->users++;

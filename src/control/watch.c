@@ -141,13 +141,14 @@ static bool detach(struct watch *watch, struct watched *watched)
     struct watched *first = find_wd(watch, watched->wd);
     struct list *next = watched->twins.next;
     bool is_last = !list_linked(&watched->twins);
+    unsigned tries = 0;
 
     if (first == watched)
         tdelete(watched, &watch->by_wd, wd_compare);
     list_remove(&watched->twins);
-    if (first == watched && !is_last &&
-        tsearch(list_entry(next, struct watched, twins), &watch->by_wd, wd_compare) == NULL)
-        abort();
+    while (first == watched && !is_last &&
+           tsearch(list_entry(next, struct watched, twins), &watch->by_wd, wd_compare) == NULL)
+        memory_wait(&tries);
     watched->wd = -1;
     watched->mask = 0;
     return is_last;
@@ -164,11 +165,11 @@ static void unwatch(struct watch *watch, struct watched *watched)
 static void attach(struct watch *watch, struct watched *watched, int wd)
 {
     struct watched **place;
+    unsigned tries = 0;
 
     watched->wd = wd;
-    place = tsearch(watched, &watch->by_wd, wd_compare);
-    if (place == NULL)
-        abort();
+    while ((place = tsearch(watched, &watch->by_wd, wd_compare)) == NULL)
+        memory_wait(&tries);
     if (*place != watched)
         list_push_back(&(*place)->twins, &watched->twins);
 }
@@ -337,11 +338,12 @@ static struct watched *watched_create(struct watch *watch, const char *path, siz
 static struct watched *watched_get(struct watch *watch, const char *path, size_t length)
 {
     struct watched *watched = watched_create(watch, path, length);
-    struct watched **place = tsearch(watched, &watch->by_path, path_compare);
+    unsigned tries = 0;
+    struct watched **place;
     const char *slash;
 
-    if (place == NULL)
-        abort();
+    while ((place = tsearch(watched, &watch->by_path, path_compare)) == NULL)
+        memory_wait(&tries);
     if (*place != watched) {
         free(watched);
         return *place;

@@ -116,10 +116,8 @@ static void build_source(const struct builder *builder, const struct raw_source 
     } else if (raw->env != NULL) {
         entity->source = (struct passphrase_source){PASSPHRASE_ENV, raw->env};
     } else if (raw->file != NULL) {
-        if (raw->file[0] == '/')
-            entity->source_path = memory_copy(raw->file);
-        else if (asprintf(&entity->source_path, "%s/%s", builder->directory, raw->file) < 0)
-            abort();
+        entity->source_path = raw->file[0] == '/' ? memory_copy(raw->file)
+                                                  : memory_print("%s/%s", builder->directory, raw->file);
         entity->source = (struct passphrase_source){PASSPHRASE_FILE, entity->source_path};
     } else {
         entity->source = (struct passphrase_source){PASSPHRASE_PROMPT, NULL};

@@ -226,9 +226,7 @@ static char *find_responder(X509 *certificate)
     for (int i = 0; i < sk_OPENSSL_STRING_num(urls) && responder == NULL; i++) {
         if (!is_plain_url(sk_OPENSSL_STRING_value(urls, i)))
             continue;
-        responder = strdup(sk_OPENSSL_STRING_value(urls, i));
-        if (responder == NULL)
-            abort();
+        responder = memory_copy(sk_OPENSSL_STRING_value(urls, i));
     }
     X509_email_free(urls);
     return responder;
@@ -243,11 +241,8 @@ static void fill_names(struct certificate *certificate, const struct certificate
     }
     certificate->name_count = parts->name_count;
     certificate->names = memory_array(parts->name_count, sizeof(*certificate->names));
-    for (size_t i = 0; i < parts->name_count; i++) {
-        certificate->names[i] = strdup(parts->names[i]);
-        if (certificate->names[i] == NULL)
-            abort();
-    }
+    for (size_t i = 0; i < parts->name_count; i++)
+        certificate->names[i] = memory_copy(parts->names[i]);
 }
 
 static void fill_text(struct certificate *certificate, X509 *leaf)

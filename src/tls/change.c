@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ringbolt/secret.h"
+#include "src/config/memory.h"
 
 #define CAPACITY_MIN    ((size_t)64 * 1024)
 #define ELEMENT_HEAD    5 // size and kind
@@ -40,6 +41,7 @@ static uint64_t load64(const uint8_t *from)
 static uint8_t *grow(struct change *change, size_t size)
 {
     size_t capacity = change->capacity > 0 ? change->capacity : CAPACITY_MIN;
+    unsigned tries = 0;
     uint8_t *bigger;
 
     if (size > SIZE_MAX / 4 - change->size)
@@ -47,9 +49,8 @@ static uint8_t *grow(struct change *change, size_t size)
     if (change->size + size > change->capacity) {
         while (capacity < change->size + size)
             capacity *= 2;
-        bigger = secret_alloc(capacity);
-        if (bigger == NULL)
-            abort();
+        while ((bigger = secret_alloc(capacity)) == NULL)
+            memory_wait(&tries);
         if (change->size > 0)
             memcpy(bigger, change->data, change->size);
         secret_free(change->data, change->capacity);

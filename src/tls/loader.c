@@ -10,6 +10,7 @@
 #include <openssl/err.h>
 
 #include "ringbolt/material.h"
+#include "src/config/memory.h"
 #include "src/tls/certificate.h"
 #include "src/tls/encrypted.h"
 #include "src/tls/pair.h"
@@ -18,10 +19,8 @@
 
 struct loader *loader_create(bool may_ask)
 {
-    struct loader *loader = calloc(1, sizeof(*loader));
+    struct loader *loader = memory_allocate(sizeof(*loader));
 
-    if (loader == NULL)
-        abort();
     loader->pool = pool_create();
     loader->passphrases = passphrases_create(may_ask);
     return loader;

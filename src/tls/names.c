@@ -10,6 +10,8 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include "src/config/memory.h"
+
 #define NAME_LENGTH_MAX  253 // RFC 1035 §2.3.4, without the root's dot
 #define LABEL_LENGTH_MAX 63
 
@@ -75,13 +77,9 @@ static void add(struct list *list, const unsigned char *text, int size)
         return;
     if (list->count == list->capacity) {
         list->capacity = list->capacity > 0 ? 2 * list->capacity : 4;
-        list->names = reallocarray(list->names, list->capacity, sizeof(*list->names));
-        if (list->names == NULL)
-            abort();
+        list->names = memory_resize(list->names, list->capacity * sizeof(*list->names));
     }
-    name = malloc(length + 1);
-    if (name == NULL)
-        abort();
+    name = memory_allocate(length + 1);
     for (size_t i = 0; i < length; i++)
         name[i] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + ('a' - 'A') : text[i]);
     name[length] = '\0';
@@ -145,9 +143,7 @@ static void make_unique(struct list *list)
 
     if (list->count < 2)
         return;
-    sorted = calloc(list->count, sizeof(*sorted));
-    if (sorted == NULL)
-        abort();
+    sorted = memory_array(list->count, sizeof(*sorted));
     for (size_t i = 0; i < list->count; i++)
         sorted[i] = (struct sorted){.name = list->names[i], .at = i};
     qsort(sorted, list->count, sizeof(*sorted), sorted_compare);
@@ -200,9 +196,7 @@ char *names_print(const X509_NAME *name)
     // XN_FLAG_RFC2253 escapes control characters and whatever is not ASCII. It fails for strings that are not what they say.
     if (X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253) >= 0)
         length = BIO_get_mem_data(bio, &bytes);
-    text = strndup(length > 0 ? bytes : "", length > 0 ? (size_t)length : 0);
-    if (text == NULL)
-        abort();
+    text = memory_copy_part(length > 0 ? bytes : "", length > 0 ? (size_t)length : 0);
     BIO_free(bio);
     ERR_clear_error();
     return text;

@@ -10,6 +10,7 @@
 
 #include "ringbolt/list.h"
 #include "ringbolt/secret.h"
+#include "src/config/memory.h"
 #include "src/tls/terminal.h"
 
 #define ASK_TRIES 3
@@ -33,10 +34,8 @@ struct passphrases {
 
 struct passphrases *passphrases_create(bool may_ask)
 {
-    struct passphrases *passphrases = calloc(1, sizeof(*passphrases));
+    struct passphrases *passphrases = memory_allocate(sizeof(*passphrases));
 
-    if (passphrases == NULL)
-        abort();
     passphrases->may_ask = may_ask;
     list_init(&passphrases->answers);
     return passphrases;
@@ -96,8 +95,7 @@ static int open_with_env(const struct named_file *file, const char *name, passph
             file->what, file->path, name);
         return -EINVAL;
     }
-    if (asprintf(&origin, "the environment variable %s", name) < 0)
-        abort();
+    origin = memory_print("the environment variable %s", name);
     result = open_with(file, origin, phrase, strlen(phrase), try, owner);
     free(origin);
     return result;
@@ -124,8 +122,7 @@ static int open_with_file(const struct named_file *file, const char *path, passp
     if (length > 0 && content.bytes[length - 1] == '\r')
         length--;
     content.bytes[length] = '\0';
-    if (asprintf(&origin, "the first line of %s", path) < 0)
-        abort();
+    origin = memory_print("the first line of %s", path);
     result = open_with(file, origin, (char *)content.bytes, length, try, owner);
     free(origin);
     content_finish(&content);
@@ -146,15 +143,13 @@ static struct answer *answer_find(const struct passphrases *passphrases, const c
 
 static void answer_remember(struct passphrases *passphrases, const char *path, const char *phrase)
 {
-    struct answer *answer = calloc(1, sizeof(*answer));
+    struct answer *answer = memory_allocate(sizeof(*answer));
+    unsigned tries = 0;
 
-    if (answer == NULL)
-        abort();
     answer->length = strlen(phrase);
-    answer->path = strdup(path);
-    answer->phrase = secret_take(answer->length + 1);
-    if (answer->path == NULL || answer->phrase == NULL)
-        abort();
+    answer->path = memory_copy(path);
+    while ((answer->phrase = secret_take(answer->length + 1)) == NULL)
+        memory_wait(&tries);
     memcpy(answer->phrase, phrase, answer->length);
     list_push_back(&passphrases->answers, &answer->node);
 }
@@ -178,9 +173,8 @@ static int ask(struct passphrases *passphrases, const struct named_file *file, c
     char *question;
 
     for (int i = 0; i < ASK_TRIES && result == -EKEYREJECTED; i++) {
-        if (asprintf(&question, "%sPassphrase of %s %s: ", i > 0 ? "That is not it. " : "", file->what,
-                     file->path) < 0)
-            abort();
+        question = memory_print("%sPassphrase of %s %s: ", i > 0 ? "That is not it. " : "", file->what,
+                                file->path);
         result = terminal_question(question, phrase, PASSPHRASE_LENGTH_MAX + 1);
         free(question);
         if (result < 0)
@@ -202,6 +196,7 @@ static int open_with_answer(struct passphrases *passphrases, const struct named_
                             passphrase_try *try, void *owner)
 {
     struct answer *answer = answer_find(passphrases, file->path);
+    unsigned tries = 0;
     char *phrase;
     int result;
 
@@ -219,9 +214,8 @@ static int open_with_answer(struct passphrases *passphrases, const struct named_
                                      : ", and nobody is there to ask for its passphrase");
         return -EINVAL;
     }
-    phrase = secret_take(PASSPHRASE_LENGTH_MAX + 1);
-    if (phrase == NULL)
-        abort();
+    while ((phrase = secret_take(PASSPHRASE_LENGTH_MAX + 1)) == NULL)
+        memory_wait(&tries);
     result = ask(passphrases, file, phrase, try, owner);
     secret_give(phrase);
     return result;

@@ -10,6 +10,8 @@
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
 
+#include "src/config/memory.h"
+
 #define ENTRIES_MAX 256
 
 struct entry {
@@ -27,11 +29,7 @@ struct pool {
 
 struct pool *pool_create(void)
 {
-    struct pool *pool = calloc(1, sizeof(*pool));
-
-    if (pool == NULL)
-        abort();
-    return pool;
+    return memory_allocate(sizeof(struct pool));
 }
 
 void pool_destroy(struct pool *pool)

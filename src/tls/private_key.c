@@ -15,6 +15,7 @@
 #include <openssl/err.h>
 
 #include "ringbolt/secret.h"
+#include "src/config/memory.h"
 
 // ---- the forms ----
 
@@ -116,13 +117,13 @@ static struct ec_numbers *ec_decode(const uint8_t *der, size_t size)
 int private_key_take(const PKCS8_PRIV_KEY_INFO *info, struct material_bytes *ret)
 {
     int size = i2d_PKCS8_PRIV_KEY_INFO(info, NULL);
+    unsigned tries = 0;
     unsigned char *next;
 
     if (size <= 0)
         return -EBADMSG;
-    next = secret_take((size_t)size);
-    if (next == NULL)
-        abort();
+    while ((next = secret_take((size_t)size)) == NULL)
+        memory_wait(&tries);
     *ret = (struct material_bytes){.data = next, .size = (size_t)size};
     i2d_PKCS8_PRIV_KEY_INFO(info, &next);
     return 0;

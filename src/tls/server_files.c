@@ -38,13 +38,13 @@ static void load_folder(X509_STORE *store, const char *path)
 {
     DIR *folder = opendir(path);
     struct dirent *entry;
-    char *file;
 
     while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        char *file;
+
         if (!is_hash(entry->d_name))
             continue;
-        if (asprintf(&file, "%s/%s", path, entry->d_name) < 0)
-            abort();
+        file = memory_print("%s/%s", path, entry->d_name);
         (void)X509_STORE_load_file(store, file); // one broken file is no reason to trust nobody
         free(file);
     }

@@ -9,6 +9,7 @@
 #include <openssl/ocsp.h>
 
 #include "ringbolt/material.h"
+#include "src/config/memory.h"
 #include "src/tls/content.h"
 
 #define RESPONSE_SIZE_MAX ((size_t)64 * 1024)
@@ -220,9 +221,8 @@ int staple_check(const struct certificate *certificate, const uint8_t *response,
         *ret_why = why;
         return -EBADMSG;
     }
-    staple = calloc(1, sizeof(*staple));
-    if (staple == NULL || (staple->response.data = malloc(size)) == NULL)
-        abort();
+    staple = memory_allocate(sizeof(*staple));
+    staple->response.data = memory_allocate(size);
     memcpy(staple->response.data, response, size);
     staple->response.size = size;
     staple->this_update_s = window.from_s;
@@ -278,9 +278,7 @@ int staple_request(const struct certificate *certificate, struct material_bytes 
     if (OCSP_request_add0_id(request, id) == NULL || (size = i2d_OCSP_REQUEST(request, NULL)) <= 0)
         abort();
     bytes.size = (size_t)size;
-    next = bytes.data = malloc(bytes.size);
-    if (next == NULL)
-        abort();
+    next = bytes.data = memory_allocate(bytes.size);
     i2d_OCSP_REQUEST(request, &next);
     OCSP_REQUEST_free(request);
     *ret = bytes;

@@ -217,6 +217,18 @@ class Ringbolt:
     def workers(self):
         return process_tree(self.process.pid)[1:]
 
+    def carriers(self):
+        """The processes that carry connections: they have a ring."""
+        found = []
+        for pid in self.workers():
+            try:
+                links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            except OSError:
+                continue
+            if any("io_uring" in link for link in links):
+                found.append(pid)
+        return found
+
     def descriptors(self):
         """How many the workers hold, each."""
         return [len(os.listdir(f"/proc/{pid}/fd")) for pid in self.workers()]

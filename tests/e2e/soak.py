@@ -11,6 +11,7 @@ import random
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -58,13 +59,31 @@ class Server:
         self.port.close()
 
 
+class AbruptActor(backends.Actor):
+    """One that ends as a crash of its machine does: by resets. The FIN that a kernel sends for a process that was killed would be an orderly
+    end, for any proxy."""
+
+    @staticmethod
+    def linger(sock, is_abrupt):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", is_abrupt, 0))
+
+    def _serve(self, session):
+        self.linger(session.socket, True)
+        super()._serve(session)
+
+    def _fin(self, session):
+        super()._fin(session)
+        self.linger(session.socket, False)
+
+
 def serve(port):
     """In a server's process: an Actor that listens at a port which its parent keeps."""
-    actor = backends.Actor()
+    actor = AbruptActor()
     actor.close()
     actor.listener = socket.socket()
     actor.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     actor.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    actor.linger(actor.listener, True)  # for those that are not accepted yet
     actor.listener.bind(("127.0.0.1", port))
     actor.listener.listen(4096)
     threading.Thread(target=actor._accept, daemon=True).start()

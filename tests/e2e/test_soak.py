@@ -8,19 +8,18 @@ round. RINGBOLT_SOAK_REPORT=FILE writes what was counted.
 """
 import fcntl
 import json
-import mmap
 import os
 import random
 import shutil
 import signal
 import socket
-import struct
 import sys
 import termios
 import time
 
 import pytest
 
+import faults
 import ringbolt
 import soak
 
@@ -30,37 +29,7 @@ REPORT = os.environ.get("RINGBOLT_SOAK_REPORT", "")
 IS_SANITIZED = bool(os.environ.get("RINGBOLT_SANITIZE"))
 CLIENTS = 4 if ringbolt.GUEST else 10
 MEMORY_SLACK = 6 << 20  # what a process at rest may have more than after the first round
-FAULTS_SIZE = 32
 DESCRIPTORS = 200  # that each process of the proxy may have
-
-
-class Faults:
-    """The file that tests/faults/faults.c reads, and the library; None where the program has an allocator of a sanitizer."""
-
-    def __init__(self, folder):
-        built = os.path.join(os.path.dirname(os.path.abspath(ringbolt.BINARY)), "tests", "faults", "libringbolt-faults.so")
-        self.is_there = not IS_SANITIZED and os.path.exists(built)
-        # LD_PRELOAD ends a name at a space.
-        self.library = shutil.copy(built, folder) if self.is_there else None
-        self.path = os.path.join(folder, "faults")
-        with open(self.path, "wb") as f:
-            f.write(bytes(FAULTS_SIZE))
-        os.chmod(self.path, 0o666)
-        self.file = open(self.path, "r+b")
-        self.memory = mmap.mmap(self.file.fileno(), FAULTS_SIZE)
-
-    def environment(self):
-        return {"LD_PRELOAD": self.library, "RINGBOLT_FAULTS": self.path} if self.is_there else {}
-
-    def set(self, seconds=0, one_in=0):
-        struct.pack_into("<qQ", self.memory, 0, seconds, one_in)
-
-    def failed(self):
-        return struct.unpack_from("<Q", self.memory, 16)[0]
-
-    def close(self):
-        self.memory.close()
-        self.file.close()
 
 
 class Soak:
@@ -75,7 +44,7 @@ class Soak:
         self.folder = os.path.join(work, f"soak-{tag}")
         os.mkdir(self.folder)
         os.chmod(self.folder, 0o755)
-        self.faults = Faults(self.folder)
+        self.faults = faults.Faults(self.folder)
         self.pairs = []
         for chain, key in (certificates.ecdsa, certificates.rsa):
             self.pairs.append([shutil.copy(path, self.folder) for path in (chain, key)])
@@ -91,18 +60,6 @@ class Soak:
         self.over = self.traffic.over
         self.resumer = soak.Resumer(self.address)
         self.generation = 0
-
-    def workers(self):
-        """The processes that carry connections: they have a ring."""
-        found = []
-        for pid in self.proxy.workers():
-            try:
-                links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-            except OSError:
-                continue
-            if any("io_uring" in link for link in links):
-                found.append(pid)
-        return found
 
     def pause(self, seconds):
         self.over.wait(seconds)
@@ -157,7 +114,7 @@ class Soak:
         assert sum(self.resumer.once() for _ in range(10)) >= 5
 
     def stop_worker(self):
-        soak.stop_and_go(self.rng.choice(self.workers()), 0.5, self.over)
+        soak.stop_and_go(self.rng.choice(self.proxy.carriers()), 0.5, self.over)
 
     def stop_master(self):
         soak.stop_and_go(self.proxy.process.pid, 0.5, self.over)
@@ -180,7 +137,7 @@ class Soak:
             self.resumer.once()
 
     def log_stands_still(self):
-        """Who reads the log stops for a while: a pipe fills up, a disk is full."""
+        """Who reads the log stops for a while: a pipe fills up."""
         self.proxy.log_gate.clear()
         try:
             ringbolt.wait_until(self.log_is_full, "the pipe of the log is full")
@@ -195,6 +152,20 @@ class Soak:
         waiting = fcntl.ioctl(self.proxy.process.stderr.fileno(), termios.FIONREAD, bytes(4))
         return int.from_bytes(waiting, sys.byteorder) > 50000
 
+    def full_disk(self):
+        """No line gets into the log for a while; then there is room again, and the log says that lines are missing."""
+        if not self.faults.is_there:
+            return
+        before = self.faults.refused()
+        self.faults.set(is_full=1)
+        self.garbage()
+        self.traffic.wait_complete(5)
+        ringbolt.wait_until(lambda: self.faults.refused() > before, "a line does not fit")
+        since = self.proxy.mark()
+        self.faults.set()
+        self.traffic.wait_complete(5)
+        self.proxy.wait_for_log(lambda e: e["message"] == "log lines lost", since)
+
     def no_descriptors(self):
         """More clients than all workers have descriptors for, and none of them says anything: the others wait their turn."""
         crowd = [socket.create_connection(self.address, ringbolt.WAIT) for _ in range(2 * DESCRIPTORS)]
@@ -206,7 +177,7 @@ class Soak:
 
     def kill_worker(self):
         since = self.proxy.mark()
-        os.kill(self.rng.choice(self.workers()), signal.SIGKILL)
+        os.kill(self.rng.choice(self.proxy.carriers()), signal.SIGKILL)
         self.proxy.wait_for_log(lambda e: e["message"] == "worker started again" or "worker" in e["message"], since)
 
     def kill_server(self):
@@ -218,18 +189,25 @@ class Soak:
     def failing_allocations(self):
         if not self.faults.is_there:
             return
-        self.faults.set(one_in=20)
-        self.pause(0.5)
+        before = self.faults.failed()
+
+        def enough():
+            self.proxy.send_signal(signal.SIGHUP)  # a reload asks for more memory than traffic does
+            return self.faults.failed() >= before + 20
+
+        self.faults.set(one_in=5)
+        ringbolt.wait_until(enough, "allocations fail")
         self.faults.set()
+        self.proxy.admin("reload")  # as if nothing had been
 
     FAULTS = ["nothing", "reloads", "new_certificates", "bad_certificates", "garbage", "resumptions", "stop_worker", "stop_master",
-              "stop_server", "drain_server", "clock_jumps", "log_stands_still", "no_descriptors", "kill_worker", "kill_server",
-              "failing_allocations"]
+              "stop_server", "drain_server", "clock_jumps", "log_stands_still", "full_disk", "no_descriptors", "kill_worker",
+              "kill_server", "failing_allocations"]
 
     def memory(self):
         """Bytes of its own that each process at rest has, the master first."""
         found = []
-        for pid in [self.proxy.process.pid, *sorted(self.workers())]:
+        for pid in [self.proxy.process.pid, *sorted(self.proxy.carriers())]:
             with open(f"/proc/{pid}/status", encoding="utf-8") as f:
                 found.append(sum(int(line.split()[1]) * 1024 for line in f if line.startswith("RssAnon:")))
         return found
@@ -263,7 +241,7 @@ def test_soak(made, layer):
     run = made()
     report = {"layer": layer, "seed": SEED, "faults": {}, "rounds": 0}
     began = time.monotonic()
-    after_first = None
+    memory = []  # after each round
     while report["rounds"] < 1 or time.monotonic() - began < SECONDS:
         order = run.rng.sample(run.FAULTS, len(run.FAULTS))
         for name in order:
@@ -281,19 +259,18 @@ def test_soak(made, layer):
             assert not run.proxy.noise, (name, run.proxy.noise[-40:])
             run.traffic.go_on()
         report["rounds"] += 1
-        if after_first is None:
-            run.traffic.pause()
-            after_first = run.memory()
-            run.traffic.go_on()
+        run.traffic.pause()
+        memory.append(run.memory())
+        run.traffic.go_on()
     run.traffic.pause()
     report["seconds"] = round(time.monotonic() - began, 1)
-    report["failed_allocations"] = run.faults.failed()
-    report["memory"] = {"first": after_first, "last": run.memory()}
+    report["failed_allocations"], report["refused_lines"] = run.faults.failed(), run.faults.refused()
+    report["memory"] = {"first": memory[0], "most": [max(of_one) for of_one in zip(*memory)], "last": run.memory()}
     if REPORT:
         with open(f"{REPORT}.{layer}" if ringbolt.GUEST else REPORT, "w", encoding="utf-8") as f:
             json.dump(report, f, indent=2)
     if not IS_SANITIZED:
-        for first, last in zip(after_first, report["memory"]["last"]):
+        for first, last in zip(memory[0], report["memory"]["last"]):
             assert last <= first + MEMORY_SLACK, report
     (listed,) = run.proxy.admin_json("server")["upstreams"]
     assert not any(server["connections"] for server in listed["servers"]) and listed["waiting"] == 0, listed

@@ -2,7 +2,8 @@
 // Preloaded into a Ringbolt under test (LD_PRELOAD): makes what hardly ever happens happen, as the file that RINGBOLT_FAULTS names says
 // from moment to moment (struct faults, mapped by all processes):
 //   * the wall clock jumps: CLOCK_REALTIME, time() and gettimeofday() are off by so many seconds;
-//   * allocations that the program itself asks for (not its libraries) fail, one in so many.
+//   * allocations that the program itself asks for (not its libraries) fail, one in so many, or just one of one process;
+//   * the disk with the log is full: what goes to standard error is refused.
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,10 @@ struct faults {
     _Atomic uint64_t one_in;    // allocations of the program: one in so many fails; 0: none
     _Atomic uint64_t failed;    // how many did
     _Atomic uint64_t asked;     // how many there were while one_in was set
+    _Atomic uint64_t is_full;   // the disk with the log
+    _Atomic uint64_t refused;   // lines of the log that were
+    _Atomic uint64_t pid;       // not 0: allocations of other processes neither fail nor count
+    _Atomic uint64_t at;        // which of those asked for fails, the first is 1; 0: none
 };
 
 void *__libc_malloc(size_t size);
@@ -64,12 +69,14 @@ __attribute__((constructor)) static void start(void)
 static bool fails(const void *caller)
 {
     uint64_t one_in = faults ? atomic_load_explicit(&faults->one_in, memory_order_relaxed) : 0;
+    uint64_t at = faults ? atomic_load_explicit(&faults->at, memory_order_relaxed) : 0;
     uint64_t number;
 
-    if (one_in == 0 || (uintptr_t)caller < text_begin || (uintptr_t)caller >= text_end)
+    if ((one_in == 0 && at == 0) || (uintptr_t)caller < text_begin || (uintptr_t)caller >= text_end ||
+        (faults->pid != 0 && faults->pid != (uint64_t)getpid()))
         return false;
     number = atomic_fetch_add(&faults->asked, 1);
-    if (number * UINT64_C(0x9e3779b97f4a7c15) % one_in != 0)
+    if (at != 0 ? number + 1 != at : number * UINT64_C(0x9e3779b97f4a7c15) % one_in != 0)
         return false;
     atomic_fetch_add(&faults->failed, 1);
     errno = ENOMEM;
@@ -89,6 +96,20 @@ void *calloc(size_t count, size_t size)
 void *realloc(void *memory, size_t size)
 {
     return fails(__builtin_return_address(0)) ? NULL : __libc_realloc(memory, size);
+}
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+    static ssize_t (*real)(int, const void *, size_t);
+
+    if (fd == STDERR_FILENO && faults && atomic_load_explicit(&faults->is_full, memory_order_relaxed)) {
+        atomic_fetch_add(&faults->refused, 1);
+        errno = ENOSPC;
+        return -1;
+    }
+    if (!real)
+        real = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+    return real(fd, data, size);
 }
 
 static int64_t jump(void)

@@ -3,9 +3,11 @@
 // whether all is well, or has gone away itself, and the master goes on with the next.
 //
 // The first byte of an input says how it is sent: bit 0: in two pieces, cut at the second byte; bit 1: the client hangs up without an answer; bit 2:
-// the master is draining.
+// the master is draining; bit 3: there is a worker, which acts on whatever it is told, and what follows the first newline is what it has written as
+// its page of a listing.
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,8 @@
 
 #include <jansson.h>
 
+#include "ringbolt/clock.h"
+#include "ringbolt/listing.h"
 #include "ringbolt/log.h"
 #include "ringbolt/shared_memory.h"
 #include "ringbolt/stats.h"
@@ -32,10 +36,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define IN_PIECES  1
 #define HANGS_UP   2
 #define IS_DRAINED 4
-#define SENT_MAX   (ADMIN_REQUEST_MAX + 1000)
+#define HAS_WORKER 8
+#define PID        INT_MAX // nobody's
+#define PAGES_MAX  2
+#define FULL                                                                                                 \
+    8 // entries take their time: a page has no more of them, unless it says that it has more than fit
+#define SENT_MAX (ADMIN_REQUEST_MAX + 1000)
 
 static struct master master;
 static struct config *config;
+static struct process worker;
+static struct listing_page page;
+static const uint8_t *written; // by the worker
+static size_t written_size;
+static unsigned pages;
 static char folder[] = "/tmp/ringbolt-fuzz-admin-XXXXXX";
 static char *answer; // ends with a zero
 static size_t answer_length;
@@ -80,6 +94,10 @@ static void prepare(void)
     REQUIRE(control_load(master.control, &options, &report) == 0 && loop_create(&master.loop) == 0);
     report_finish(&report);
     master.used = shared_memory_create(MATERIAL_SLOTS_MAX * sizeof(*master.used));
+    // A fuzzer that others keep from the CPU must not lose half an answer by it.
+    admin_client_patience_ns = admin_workers_patience_ns = CLOCK_NS_PER_S * 3600;
+    master.processes = &worker;
+    master.listing = &page;
     REQUIRE(master.used != NULL && servers_create(config, &master.servers) == 0);
     loop_timer_init(&master.deadline, no_deadline, NULL);
     messages_init(&master.messages);
@@ -88,6 +106,36 @@ static void prepare(void)
     answer = malloc(1);
     REQUIRE(answer != NULL);
     atexit(clean_up);
+}
+
+// Told nothing, since its channel is closed, it acts all the same when somebody waits for it. The length of the request.
+static size_t worker_begin(const uint8_t *data, size_t size)
+{
+    const uint8_t *newline = memchr(data, '\n', size);
+    size_t request = newline != NULL ? (size_t)(newline + 1 - data) : size;
+
+    worker = (struct process){.master = &master, .pid = PID, .channel = -1, .is_killed = true};
+    loop_timer_init(&worker.patience, no_deadline, NULL);
+    messages_begin(&worker);
+    written = data + request;
+    written_size = size - request < sizeof(page) ? size - request : sizeof(page);
+    pages = 0;
+    return request;
+}
+
+// False: nobody waits for it. The page is the same each time; one that is empty, or comes often, is the last.
+static bool worker_acts(void)
+{
+    if (config->workers == 0 || list_empty(&master.messages.waiters))
+        return false;
+    memset(&page, 0, sizeof(page));
+    memcpy(&page, written, written_size);
+    if (page.count > FULL && page.count <= LISTING_PAGE)
+        page.count = FULL;
+    if (page.count == 0 || ++pages == PAGES_MAX)
+        page.has_more = 0;
+    messages_answered(&worker, master.messages.sequence);
+    return true;
 }
 
 static int come(void)
@@ -145,7 +193,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     prepare();
     master.state = way & IS_DRAINED ? MASTER_DRAINING : MASTER_SERVING;
     data += begin;
-    size = size - begin < SENT_MAX ? size - begin : SENT_MAX;
+    size -= begin;
+    config->workers = way & HAS_WORKER ? 1 : 0;
+    if (config->workers > 0)
+        size = worker_begin(data, size);
+    size = size < SENT_MAX ? size : SENT_MAX;
     is_empty = size == 0;
     cut = way & IN_PIECES && cut < size ? cut : 0;
     answer_length = 0;
@@ -163,8 +215,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     (void)shutdown(fd, SHUT_WR);
     while (hear(fd))
-        REQUIRE(loop_turn(master.loop) == 0);
+        REQUIRE(worker_acts() || loop_turn(master.loop) == 0);
     close(fd);
+    config->workers = 0;
     if (answer_length > 0)
         check_answer();
     else
