@@ -64,6 +64,18 @@ enum connection_end {
     END_COUNT,
 };
 
+// How far it is with coming to rest (rest.c).
+enum connection_halt {
+    HALT_NONE,
+    HALT_WANTED,  // nothing is started any more, and what is in flight is being cancelled
+    HALT_REACHED, // nothing is in flight
+};
+
+struct connection;
+// It is at rest, and stays so until it is resumed or released; or (false) it isn't to be moved: it has left RELAY, or something in it can't
+// travel. Then it lives on by itself, and may be gone when its handler has ended: all that may be done is to take note.
+typedef void connection_rested(struct connection *connection, void *context, bool is_at_rest);
+
 // What the log line tells of the handshake, kept when the engine is gone.
 struct connection_names {
     struct shared_text *sni;  // NULL: none
@@ -83,8 +95,10 @@ struct connection {
     const struct config_route *route; // what its ClientHello chose; NULL: none, or not yet
     size_t upstream;                  // where it goes: the listener's (CONFIG_NO_UPSTREAM: none), or its route's
     uint64_t id;
+    uint64_t unique; // the other half of its unique id: the proxy's that accepted it
     uint8_t state;
     uint8_t end;
+    uint8_t halt;    // RELAY: enum connection_halt
     uint8_t alert;   // the alert that ended it, sent or received; ALERT_NONE
     bool is_resting; // its endpoints gave back what the idle don't need
     bool is_half_closed;
@@ -111,6 +125,8 @@ struct connection {
     uint64_t active_ns;  // the last time that a byte moved
     uint64_t retired_ns; // when it ends because its certificate is retired; 0: that isn't so
     struct connection_names names;
+    connection_rested *rested; // RELAY: who is told that it has come to rest
+    void *rested_context;
     struct hsts *hsts; // RELAY: what of the first response is still looked for; NULL: nothing (any more)
     // ANSWER only
     struct redirect *redirect; // a request, or its answer; NULL: between them
@@ -129,7 +145,7 @@ struct connection {
     bool is_hello_done;      // nothing of the handshake is left to send
     bool has_place;          // it counts as one of `dialling`'s connections; in later states too
     uint64_t *tried;         // a bit for each server of the upstream; NULL: none yet
-    struct list wait_node;   // on proxy->queues, while every server is full
+    struct list wait_node;   // on proxy->queues, while every server is full; RELAY: on proxy->rested
     bool may_race;           // the timer is set to when another server is tried beside it
     struct rival *rival;     // that (race.c); in later states only until it has been cancelled; NULL: none
     uint32_t server_index;   // of `dialling` in its upstream
@@ -184,6 +200,7 @@ struct proxy {
     struct list starved;      // flows
     struct list sending;      // flows, the longest-waiting first
     uint64_t unique;          // begins the unique ids that servers are told
+    struct list rested;       // connections that are at rest, and of which nobody was told yet
     struct list hellos;       // flows whose connections have something for a handshake: up, in SHAKE down
     struct connection_slabs *slabs;
     struct shared_texts texts;
@@ -329,6 +346,26 @@ bool connection_offload(struct connection *connection, struct endpoint *endpoint
                         enum record_direction direction);
 // A flow has carried more: is it time for the kernel?
 void connection_offload_due(struct flow *flow);
+
+// ---- rest.c: RELAY, to be moved to another worker (carry.h) ----
+
+// RELAY, not halted already, and nothing in it that can't travel.
+bool connection_can_move(const struct connection *connection);
+// Lets nothing begin any more and cancels what is in flight. Only where connection_can_move(). `rested` is called once, unless
+// connection_resume() comes first: with true from proxy_tick(), where it may do with this connection and with others what it likes; with false out
+// of any handler. While it is at rest nothing ends the connection, no timer, no proxy_stop(): whoever asked for it must resume or release it,
+// soon.
+void connection_rest(struct connection *connection, connection_rested *rested, void *context);
+// Goes on from where it was; of one that carry_read() made: begins. Also of one that has not come to rest yet (`rested` is not called then). The connection may be
+// gone afterwards.
+void connection_resume(struct connection *connection);
+// At rest, and another worker's from now on: its descriptors are closed, nothing is said on the wire nor in the log, and all that it was counted in is
+// given back. The connection is gone. Also for one that carry_read() made and that is not to be started.
+void connection_release(struct connection *connection);
+void rest_check(struct connection *connection);      // nothing may be in flight any more
+void rest_leave(struct connection *connection);      // it must go its way: its sends go on
+void rest_timer(struct connection *connection);      // it has not come to rest yet
+void rest_tell(struct proxy *proxy);                 // those that have
 
 // ---- ending.c: the only way out, DRAIN and DYING ----
 
