@@ -234,6 +234,8 @@ void proxy_starve(struct proxy *proxy, struct flow *flow);
 
 // Sets the connection's end if its certificate is retired (proxy_drain_retired()).
 void proxy_check_retired(struct connection *connection);
+// The same for one that was at rest, or comes from elsewhere: what was said of it holds.
+void proxy_keep_retired(struct connection *connection);
 
 // ---- connection.c ----
 
@@ -255,6 +257,10 @@ void connection_transmit(struct connection *connection, struct endpoint *endpoin
 // Starts to send an alert; its transmit side is free. close_notify is the end of what it gets, as every other is.
 void connection_send_alert(struct connection *connection, struct endpoint *endpoint, enum record_alert alert);
 void connection_on_timer(struct connection *connection);
+// RELAY: sets the timer by what the connection is, whatever it was set to before.
+void connection_set_timer(struct connection *connection);
+// The rest of a control record that was left where it was.
+void connection_control_go_on(struct connection *connection, struct endpoint *endpoint);
 struct flow *connection_flow_into(struct connection *connection, const struct endpoint *endpoint);
 
 // ---- header_in.c: HEADER ----
@@ -341,6 +347,7 @@ void shake_timed_out(struct connection *connection);
 
 // ---- offload.c: OFFLOAD ----
 void offload_start(struct connection *connection);
+void offload_adopt(struct connection *connection); // of one that another worker had
 // Moves a direction of an endpoint into the kernel. False when the connection had to end because of it.
 bool connection_offload(struct connection *connection, struct endpoint *endpoint,
                         enum record_direction direction);
@@ -364,6 +371,8 @@ void connection_resume(struct connection *connection);
 void connection_release(struct connection *connection);
 void rest_check(struct connection *connection);      // nothing may be in flight any more
 void rest_leave(struct connection *connection);      // it must go its way: its sends go on
+// A send has ended so because it was to come to rest, and goes on if that has changed.
+bool rest_cancelled(const struct connection *connection, const struct endpoint *endpoint, int result);
 void rest_timer(struct connection *connection);      // it has not come to rest yet
 void rest_tell(struct proxy *proxy);                 // those that have
 
@@ -385,6 +394,12 @@ void ending_timer(struct connection *connection); // the timer of either has exp
 void connection_drain(struct connection *connection);
 // Frees the connection if it is DYING and nothing is in flight; every handler ends with this. True when it is gone.
 bool connection_reap(struct connection *connection);
+bool connection_is_quiet(const struct connection *connection); // nothing is in flight
+void connection_leave_admission(const struct connection *connection);
+// What reaping comes to in the end: frees it and all that it has but its sockets, which are closed.
+void connection_free(struct connection *connection);
+// The same of one that is counted nowhere yet, and has no sockets.
+void connection_abandon(struct connection *connection);
 
 // ---- words.c ----
 const char *connection_end_text(enum connection_end end);
@@ -399,6 +414,8 @@ void connection_count_connected(const struct connection *connection); // a serve
 void connection_count_bytes(const struct connection *connection, bool is_up, uint64_t bytes);
 void connection_count_key_updates(const struct connection *connection, const struct endpoint *endpoint,
                                   enum record_direction direction, unsigned updates);
+void connection_count_adopted(const struct connection *connection); // from another worker: in the gauges alone
+void connection_count_released(const struct connection *connection); // to another worker
 void connection_count_ended(const struct connection *connection); // with the log line
 // ---- log_limit.c ----
 // Whether a connection that has ended gets its line; if not, it is counted.

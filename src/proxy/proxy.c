@@ -46,6 +46,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     list_init(&proxy->connections);
     list_init(&proxy->starved);
     list_init(&proxy->sending);
+    list_init(&proxy->rested);
     list_init(&proxy->hellos);
     proxy->slabs = connection_slabs_create();
     proxy->listeners = calloc(config->listener_count, sizeof(*proxy->listeners));
@@ -200,6 +201,13 @@ void proxy_check_retired(struct connection *connection)
     set_retired_timer(proxy, connection->retired_ns);
 }
 
+void proxy_keep_retired(struct connection *connection)
+{
+    if (connection->retired_ns != 0)
+        set_retired_timer(connection->proxy, connection->retired_ns);
+    proxy_check_retired(connection);
+}
+
 void proxy_drain_retired(struct proxy *proxy, uint64_t timeout_ns)
 {
     proxy->retired_ns = proxy->now_ns + timeout_ns;
@@ -210,7 +218,7 @@ static void end_retired(struct connection *connection)
 {
     struct proxy *proxy = connection->proxy;
 
-    if (connection->retired_ns == 0 || connection->end != END_NONE)
+    if (connection->retired_ns == 0 || connection->end != END_NONE || connection->halt == HALT_REACHED)
         return;
     if (connection->retired_ns > proxy->now_ns) {
         set_retired_timer(proxy, connection->retired_ns);
@@ -359,6 +367,7 @@ void proxy_tick(struct proxy *proxy, uint64_t now_ns)
     uint64_t turn_ns = now_ns - proxy->now_ns;
 
     proxy->now_ns = now_ns;
+    rest_tell(proxy);
     run_hellos(proxy, turn_ns);
     run_timers(proxy);
     if (!list_empty(&proxy->starved))
@@ -375,7 +384,7 @@ uint64_t proxy_wait_ns(const struct proxy *proxy, uint64_t now_ns)
 {
     uint64_t wait_ns = timer_wheel_wait_ns(&proxy->wheel, now_ns);
 
-    if (!list_empty(&proxy->hellos) || proxy->is_queue_due)
+    if (!list_empty(&proxy->hellos) || !list_empty(&proxy->rested) || proxy->is_queue_due)
         return 0;
     // Memory that a burst took goes back although nothing happens any more.
     if (wait_ns > TRIM_NS && (!buffer_pool_is_trimmed(proxy->pool) || is_crowd_gone(proxy)))
