@@ -24,6 +24,7 @@
 
 #define BYTES_MAX 400000
 #define STEPS_MAX 200000
+#define HEADER    "Strict-Transport-Security: max-age=300\r\n"
 
 struct talk {
     size_t to_send, sent, received;
@@ -49,6 +50,7 @@ struct run {
     bool updates_keys, has_header, header_is_read;
     bool client_resets, server_resets;
     size_t resets_at;
+    bool is_silent, has_hsts;
     unsigned moves_percent;
     struct connection *resting; // one that is coming to rest, or is at rest
     struct worker *rests_at;
@@ -109,6 +111,7 @@ static void open_worker(struct run *run, struct worker *worker, bool is_client_p
     if (run->has_header)
         worker->upstream.proxy.mode = CONFIG_PROXY_OUT_V1;
     worker->listener = (struct config_listener){.name = (char *)"test", .is_plain = is_client_plain};
+    worker->listener.hsts = run->has_hsts ? (char *)HEADER : NULL;
     worker->config = (struct config){
         .workers = 1,
         .listeners = &worker->listener,
@@ -224,6 +227,8 @@ static void side_go_on(struct run *run, struct side *side, struct talk *in, uint
     if (side->has_left && resets && !side->has_closed)
         return;
     side_step(side);
+    if (run->is_silent)
+        return;
     hear(run, side, in, in_salt);
     say(run, side, out, out_salt);
     if (resets && (side->is_handshaken || !side->ssl) && !side->has_left &&
@@ -512,10 +517,153 @@ static void run_seed(uint64_t seed)
     check(world_end(), &run, "something was left");
 }
 
+// Until both have shaken hands, and all that was on its way has arrived.
+static void establish(struct run *run)
+{
+    unsigned steps = 0;
+
+    run->is_silent = true;
+    while (steps++ < STEPS_MAX && (!run->server.peer || (run->client.ssl && !run->client.is_handshaken) ||
+                                   (run->server.ssl && !run->server.is_handshaken)))
+        step(run);
+    for (int i = 0; i < 20; i++)
+        step(run);
+    check(count(run) == 1, run, "there is no connection");
+}
+
+static void finish(struct run *run)
+{
+    unsigned steps = 0;
+
+    for (unsigned i = 0; i < 2; i++)
+        proxy_stop(run->workers[i].stage.proxy);
+    while (steps++ < STEPS_MAX &&
+           !(proxy_idle(run->workers[0].stage.proxy) && proxy_idle(run->workers[1].stage.proxy)))
+        step(run);
+    check(steps < STEPS_MAX, run, "it does not stop");
+    for (unsigned i = 0; i < 2; i++) {
+        const char *left = stage_close(&run->workers[i].stage);
+
+        check(!left, run, left);
+    }
+    side_close(&run->client);
+    side_close(&run->server);
+    check(world_end(), run, "something was left");
+}
+
+// Both are told to stop while it is being moved: it ends, wherever it is.
+static void test_stop(void **state)
+{
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        static struct run run;
+
+        run = (struct run){.seed = seed};
+        world_begin(seed);
+        setup(&run);
+        run.moves_percent = 70;
+        for (uint64_t steps = world_below(400); steps > 0; steps--)
+            step(&run);
+        finish(&run);
+    }
+}
+
+// Silence is counted from the last byte, however often it is moved meanwhile.
+static void test_idle(void **state)
+{
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        static struct run run;
+        uint64_t began_ns;
+        unsigned steps = 0;
+
+        run = (struct run){.seed = seed};
+        world_begin(seed);
+        setup(&run);
+        run.moves_percent = 0;
+        establish(&run);
+        began_ns = world_now_ns();
+        run.moves_percent = 30;
+        while (count(&run) == 1 && steps++ < STEPS_MAX)
+            step(&run);
+        check(world_now_ns() - began_ns > 290 * CLOCK_NS_PER_S &&
+                  world_now_ns() - began_ns < 310 * CLOCK_NS_PER_S,
+              &run, "it ended too early, or too late");
+        check(run.moved > 100, &run, "it was not moved");
+        finish(&run);
+    }
+}
+
+static void move_often(struct run *run)
+{
+    unsigned moved = run->moved;
+
+    run->moves_percent = 50;
+    for (unsigned steps = 0; run->moved < moved + 3 && steps < 1000; steps++)
+        step(run);
+    check(run->moved >= moved + 3, run, "it was not moved");
+    run->moves_percent = 0;
+    for (unsigned steps = 0; run->resting && steps < 1000; steps++)
+        step(run);
+}
+
+// Until the client has heard exactly this.
+static void expect(struct run *run, const char *text)
+{
+    uint8_t heard[1000];
+    size_t length = 0;
+
+    for (unsigned steps = 0; length < strlen(text) && steps < 2000; steps++) {
+        step(run);
+        length += side_read(&run->client, heard + length, sizeof(heard) - length);
+    }
+    check(length == strlen(text) && memcmp(heard, text, length) == 0, run, "the client heard something else");
+}
+
+static bool can_move(struct run *run)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct connection *connection = find(&run->workers[i]);
+
+        if (connection && connection_can_move(connection))
+            return true;
+    }
+    return false;
+}
+
+// The header of Strict-Transport-Security comes in its place although the connection was moved before the response began; in the midst of its
+// head it stays where it is.
+static void test_hsts(void **state)
+{
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        static struct run run;
+
+        run = (struct run){.seed = seed, .has_hsts = true};
+        world_begin(seed);
+        setup(&run);
+        run.moves_percent = 0;
+        if (!run.client.ssl || run.server.ssl || run.has_header) {
+            finish(&run);
+            continue;
+        }
+        establish(&run);
+        move_often(&run);
+        BIO_puts(run.server.out, "HTTP/1.1 200 OK\r\nContent-");
+        expect(&run, "HTTP/1.1 200 OK\r\nContent-");
+        check(!can_move(&run), &run, "it can move in the midst of a head");
+        BIO_puts(run.server.out, "Length: 1\r\n\r\nx");
+        expect(&run, "Length: 1\r\n" HEADER "\r\nx");
+        move_often(&run);
+        BIO_puts(run.server.out, "HTTP/1.1 200 OK\r\n\r\n");
+        expect(&run, "HTTP/1.1 200 OK\r\n\r\n");
+        finish(&run);
+    }
+}
+
 static void test_seeds(void **state)
 {
-    uint64_t last = stage_seeds(run_seed, 1000);
+    uint64_t last;
 
+    memset(&seen, 0, sizeof(seen));
+    last = stage_seeds(run_seed, 1000);
     if (last == 0)
         return;
     print_message("# %llu seeds: moved %lu, refused %lu, broken off %lu, resumed %lu, left on their way %lu; "
@@ -533,6 +681,9 @@ static void test_seeds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_hsts),
         cmocka_unit_test(test_seeds),
     };
     struct tls_context_options options;

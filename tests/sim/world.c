@@ -32,6 +32,7 @@ struct peer {
     bool is_open; // the proxy has it open
     bool is_connected;
     bool is_waiting; // in an accept queue
+    bool lingers;    // to close it is to reset it
     unsigned copies; // of its descriptor, with the same number, that were passed to others
     int listener;
     struct pipe in;  // into the proxy
@@ -335,10 +336,11 @@ void socket_close(int fd, bool reset)
     peer = socket_of(fd);
     assert(peer->is_open);
     if (peer->copies > 0) {
-        assert(!reset); // it would reset what is another's
         peer->copies--;
+        peer->lingers |= reset; // SO_LINGER is the socket's: whoever closes it last resets it
         return;
     }
+    reset |= peer->lingers;
     for (unsigned i = 0; i < world.pending_count; i++)
         assert(world.pending[i].fd != fd); // closing under an operation
     peer->is_open = false;
