@@ -666,6 +666,8 @@ void flow_halt(struct flow *flow)
     list_remove(&flow->node);
     if (flow->state == FLOW_STARVED)
         flow->state = FLOW_WAITING;
+    if (flow_has_ended(flow)) // while it waited
+        give_buffer(flow);
 }
 
 void flow_resume_sending(struct flow *flow)
