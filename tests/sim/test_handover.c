@@ -663,7 +663,7 @@ static void test_seeds(void **state)
     uint64_t last;
 
     memset(&seen, 0, sizeof(seen));
-    last = stage_seeds(run_seed, 1000);
+    last = stage_seeds(run_seed, 700);
     if (last == 0)
         return;
     print_message("# %llu seeds: moved %lu, refused %lu, broken off %lu, resumed %lu, left on their way %lu; "

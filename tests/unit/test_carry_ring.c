@@ -53,7 +53,7 @@ static struct tls_context *context;
 static struct record_probe probe;
 static struct worker workers[2];
 static int listening, serving;
-static unsigned moved;
+static unsigned moved, by_kernel;
 static struct connection *resting;
 
 static uint8_t pattern(size_t at)
@@ -217,6 +217,12 @@ static void rested(struct connection *connection, void *data, bool is_at_rest)
     resting = NULL;
     if (!is_at_rest)
         return;
+    if (endpoint_is_tls(&connection->client) &&
+        record_probe_can(&probe, connection->client.transmit.keys.version,
+                         connection->client.transmit.keys.cipher, RECORD_TRANSMIT)) {
+        assert_int_equal(connection->client.transmit_mode, ENDPOINT_KERNEL);
+        by_kernel++;
+    }
     assert_int_equal(carry_pack(connection, &carried), 0);
     for (unsigned i = 0; i < 2; i++)
         fds[i] = fcntl(carried.fds[i], F_DUPFD_CLOEXEC, 0);
@@ -318,6 +324,7 @@ static void test_plain(void **state)
 static void test_tls(void **state)
 {
     run(true);
+    print_message("# moved %u times, %u of them with the kernel's TLS\n", moved, by_kernel);
 }
 
 static bool make_material(struct report *report)
