@@ -211,6 +211,7 @@ static void enter_relay(struct connection *connection)
         flow_start(&connection->down, server_leftover);
     else
         buffer_give(connection->proxy->pool, server_leftover);
+    handovers_came(connection->proxy);
 }
 
 void connection_active(struct connection *connection)

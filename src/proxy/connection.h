@@ -127,6 +127,7 @@ struct connection {
     struct connection_names names;
     connection_rested *rested; // RELAY: who is told that it has come to rest
     void *rested_context;
+    uint32_t kept;   // the last dialogue that has tried to give it away (handover_give.c); 0: none has
     struct hsts *hsts; // RELAY: what of the first response is still looked for; NULL: nothing (any more)
     // ANSWER only
     struct redirect *redirect; // a request, or its answer; NULL: between them
@@ -212,6 +213,11 @@ struct proxy {
     uint64_t retired_ns;        // the end that was set by the last proxy_drain_retired()
     bool is_draining;
     bool is_stopping;
+    bool is_paused;               // accepts nobody, for now
+    struct list handovers;        // dialogues with other workers (handover.h)
+    struct timer handover_timer;  // set while there are any
+    bool is_handover_due;         // something is to be done for one of them
+    uint32_t last_handover;       // numbers those that give
     struct timer refused_timer; // set: refusals of clients are only counted until then
     uint64_t refused_count;     // since that was last said
     struct timer news_timer;    // set: more is to be said of servers' health than was said
@@ -375,6 +381,13 @@ void rest_leave(struct connection *connection);      // it must go its way: its 
 bool rest_cancelled(const struct connection *connection, const struct endpoint *endpoint, int result);
 void rest_timer(struct connection *connection);      // it has not come to rest yet
 void rest_tell(struct proxy *proxy);                 // those that have
+
+// ---- handover.c: dialogues with other workers (ringbolt/handover.h) ----
+void handovers_run(struct proxy *proxy);  // goes on with all: from proxy_tick()
+void handovers_look(struct proxy *proxy); // proxy->handover_timer has expired
+void handovers_stop(struct proxy *proxy); // all of them end at once
+void handovers_came(struct proxy *proxy); // a connection came to RELAY
+void handovers_forget(const struct connection *connection); // it leaves proxy->connections
 
 // ---- ending.c: the only way out, DRAIN and DYING ----
 

@@ -363,6 +363,7 @@ void connection_free(struct connection *connection)
 
     if (proxy->listed == &connection->node)
         proxy->listed = connection->node.next;
+    handovers_forget(connection);
     list_remove(&connection->node);
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;
