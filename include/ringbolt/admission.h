@@ -35,6 +35,8 @@ enum admission_full admission_full(const struct admission *admission, size_t lis
 // One was accepted, or is gone.
 void admission_enter(struct admission *admission, unsigned worker, size_t listener, uint64_t now_ns);
 void admission_leave(struct admission *admission, unsigned worker, size_t listener);
+// One that another worker accepted is this one's now: it counts among those that are there, whatever the limits say, and for no rate.
+void admission_adopt(struct admission *admission, unsigned worker, size_t listener);
 
 #define ADMISSION_UNCOUNTED UINT32_MAX
 
@@ -50,3 +52,5 @@ enum admission_refusal admission_client_enter(struct admission *admission, unsig
                                               const struct sockaddr *client, uint64_t now_ns,
                                               uint32_t *ret_place);
 void admission_client_leave(struct admission *admission, unsigned worker, uint32_t place);
+// As admission_adopt(), for a client; its place.
+uint32_t admission_client_adopt(struct admission *admission, unsigned worker, const struct sockaddr *client);

@@ -57,5 +57,7 @@ bool buffer_pool_is_trimmed(const struct buffer_pool *pool);
 
 // Bytes in all pieces.
 size_t buffer_length(const struct buffer *buffer);
+// Copies parts[count] into the pieces, which have room for them, one behind the other. What is not filled is no piece any more.
+void buffer_fill(struct buffer *buffer, const struct iovec *parts, unsigned count);
 // Drops the first `length` bytes (at most buffer_length()).
 void buffer_consume(struct buffer *buffer, size_t length);

@@ -326,6 +326,12 @@ struct config {
         uint64_t half_closed_ns; // default 30 s without a byte after one direction has ended
     } timeouts;
     struct {
+        // percent: so many fewer connections than the fullest worker has the emptiest when connections move; 0 to 100, default 25, 0: never
+        unsigned threshold;
+        unsigned connections; // and at least so many fewer; 2 to 10,000,000, default 64
+        uint64_t age_ns;      // of those that are moved, at least; default 10 s
+    } rebalance;
+    struct {
         // absolute paths of files of 48 or 80 bytes (nginx's formats); the first one encrypts, all decrypt
         char **keys;
         struct config_where *key_wheres;

@@ -45,6 +45,11 @@ void proxy_destroy(struct proxy *proxy);
 void proxy_start(struct proxy *proxy);
 // Accepts what already waits in the accept queues, then no more; what is live goes on.
 void proxy_drain(struct proxy *proxy);
+// Accepts nobody any more for now, while clients wait in the accept queues; or (false) goes on. Who was accepted while that came in
+// is served. Does nothing once it drains.
+void proxy_pause(struct proxy *proxy, bool is_paused);
+// That came to be: paused or draining, and nobody is being accepted any more.
+bool proxy_pauses(const struct proxy *proxy);
 // Connections under retired certificates (material_is_retired()) end within timeout_ns, cut if they are still there; those whose
 // handshake is under way too.
 void proxy_drain_retired(struct proxy *proxy, uint64_t timeout_ns);

@@ -73,6 +73,7 @@ void record_finish(void);
 // Whose code encrypts this cipher's records in user space, after record_init(): "OpenSSL" or "libipsec-mb".
 const char *record_cipher_library(enum record_cipher cipher);
 
+bool record_cipher_is_there(enum record_cipher cipher); // after record_init(): OpenSSL offers it
 size_t record_cipher_key_size(enum record_cipher cipher);
 const char *record_cipher_name(enum record_cipher cipher); // "AES-128-GCM"
 const char *

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 // A non-blocking, close-on-exec stream socket. The descriptor or -errno.
 int socket_open(int family);
@@ -39,3 +41,23 @@ int socket_local(int fd, struct sockaddr_storage *ret);
 // "203.0.113.7:51234", "[2001:db8::1]:443", "unix", or "unknown" for AF_UNSPEC, into text[size] (socket_text.c; no system call).
 #define SOCKET_TEXT_SIZE 128
 void socket_text(const struct sockaddr_storage *address, char *text, size_t size);
+
+// ---- messages with descriptors (socket_pass.c) ----
+
+#define SOCKET_PASS_MAX 2 // descriptors with one message
+
+struct iovec;
+
+struct socket_passed {
+    int fds[SOCKET_PASS_MAX];
+    size_t count;
+    bool is_cut;      // more came than there were numbers for (RLIMIT_NOFILE), or than SOCKET_PASS_MAX
+    bool is_too_long; // the message was longer than the parts
+};
+
+// Sends one message, and fds[fd_count] along with it, which stay the caller's. 0, or -errno: nothing was sent; -EAGAIN: the socket is full.
+int socket_send_with(int fd, const struct iovec *parts, size_t part_count, const int *fds, size_t fd_count);
+// Receives one. Its length, 0 at end of file (or an empty one), or -errno; -EAGAIN: none is there. Of what is 0 or more, *ret has the
+// descriptors, the caller's, close-on-exec.
+ssize_t socket_receive_with(int fd, const struct iovec *parts, size_t part_count, struct socket_passed *ret);
+void socket_passed_close(struct socket_passed *passed);

@@ -103,6 +103,12 @@ struct stats_worker {
     stats_word layers[STATS_SIDES][2][STATS_LAYERS]; // ended connections, by side and enum record_direction
     stats_word key_updates[STATS_SIDES]
                           [2]; // likewise: RECEIVE those that came, TRANSMIT those that were sent
+    // connections that live, and other workers (ringbolt/handover.h)
+    stats_word given;
+    stats_word taken;
+    stats_word not_taken; // that were offered to another, which refused
+    stats_word kept;    // that were to be given, and stay for another reason
+    struct stats_histogram pause; // of those given: for how long nothing of them moved
 };
 
 struct stats_listener {

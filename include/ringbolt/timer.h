@@ -33,7 +33,7 @@ void timer_set(struct timer_wheel *wheel, struct timer *timer, uint64_t deadline
 void timer_cancel(struct timer_wheel *wheel, struct timer *timer);
 
 // Moves the wheel to now_ns and appends every timer that is due to `expired` (list_entry(node, struct timer,
-// node)); they are no longer set. The caller takes them off with list_remove().
+// node)); they are no longer set. The caller takes them off with list_remove(). Meanwhile one may be set again or cancelled: then it is off.
 void timer_wheel_expired(struct timer_wheel *wheel, uint64_t now_ns, struct list *expired);
 
 // Nanoseconds from now_ns until the wheel must be looked at again (0 when something is due); UINT64_MAX when it is

@@ -21,6 +21,10 @@ enum worker_message_type {
     // worker → master
     WORKER_READY,   // it accepts connections
     WORKER_CHANGED, // every message up to `sequence` was acted upon
+    // a dialogue that WORKER_GIVE began has ended: `value` is how many were given << 32 | kept; `sequence` is 1 of one that was to give all.
+    // With HANDOVER_ALL: when nobody is accepted any more and nothing is left that could move
+    WORKER_GIVEN,
+    WORKER_GIVE_FAILED, // the same of one that broke, or could not begin
     WORKER_FORBIDDEN, // its last words: the sandbox ends it for the system call of number `value`
     // master → worker
     WORKER_DRAIN, // accept no more, finish what is live, exit 0
@@ -30,6 +34,11 @@ enum worker_message_type {
     WORKER_LOG,  // standard error is the descriptor that comes along from now on
     WORKER_LIST, // fill setup->listing: with the first connections (`value` 1), or those that follow (0); answer
     WORKER_DRAIN_RETIRED, // connections under retired certificates end within `value` milliseconds (0: now); answer
+    // give connections to the worker at the other end of the descriptor that comes along (handover.h): so many as the lower half of `value` says, of
+    // those that are as many milliseconds old as the upper half says; UINT64_MAX: all, and those that come
+    WORKER_GIVE,
+    WORKER_TAKE,  // take what is given at the other end of the descriptor that comes along
+    WORKER_PAUSE, // `value` 1: accept no more, though the listening sockets stay open; 0: accept again
 };
 
 struct worker_message {

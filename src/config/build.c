@@ -167,6 +167,19 @@ static void build_http(struct builder *builder)
                     text);
 }
 
+static void build_rebalance(struct builder *builder)
+{
+    const struct raw_rebalance *raw = &builder->input->raw->rebalance;
+    const struct node *section = node_get(builder->input->root, "rebalance");
+    struct config *config = builder->config;
+
+    builder_number(builder, section, "threshold", raw->threshold, (struct number_range){0, 100, NULL},
+                   &config->rebalance.threshold);
+    builder_number(builder, section, "connections", raw->connections,
+                   (struct number_range){2, CONNECTIONS_MAX, NULL}, &config->rebalance.connections);
+    builder_time(builder, section, "age", raw->age, any_time, &config->rebalance.age_ns);
+}
+
 static void build_sections(struct builder *builder)
 {
     const struct raw_config *raw = builder->input->raw;
@@ -214,6 +227,7 @@ static void build_sections(struct builder *builder)
     builder_time(builder, timeouts, "idle", raw->timeouts.idle, some_time, &config->timeouts.idle_ns);
     builder_time(builder, timeouts, "half_closed", raw->timeouts.half_closed, some_time,
                  &config->timeouts.half_closed_ns);
+    build_rebalance(builder);
 }
 
 // ---- listeners ----
@@ -361,6 +375,7 @@ struct config *build_config(const struct build_input *input, struct report *repo
                      .connect_ns = 5 * CLOCK_NS_PER_S,
                      .idle_ns = 300 * CLOCK_NS_PER_S,
                      .half_closed_ns = 30 * CLOCK_NS_PER_S},
+        .rebalance = {.threshold = 25, .connections = 64, .age_ns = 10 * CLOCK_NS_PER_S},
         .tickets = {.rotate_ns = 12 * HOUR_NS, .lifetime_ns = 24 * HOUR_NS},
     };
     build_sections(&builder);

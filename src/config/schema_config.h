@@ -208,6 +208,12 @@ struct raw_timeouts {
     char *half_closed;
 };
 
+struct raw_rebalance {
+    char *threshold;
+    char *connections;
+    char *age;
+};
+
 struct raw_tickets {
     char **keys;
     unsigned keys_count;
@@ -229,6 +235,7 @@ struct raw_config {
     struct raw_sandbox sandbox;
     struct raw_limits limits;
     struct raw_timeouts timeouts;
+    struct raw_rebalance rebalance;
     struct raw_tickets tickets;
     struct raw_admin admin;
     struct raw_listener *listeners;

@@ -82,6 +82,7 @@ void master_check_ready(struct master *master)
              log_integer("pid", getpid()), log_text("aes_gcm", record_cipher_library(RECORD_AES_128_GCM)));
     free(addresses);
     service_ready(master);
+    rebalance_start(master);
 }
 
 // ---- signals ----
@@ -218,6 +219,7 @@ static int start_and_serve(struct master *master)
 static void master_finish(struct master *master)
 {
     service_close(master);
+    rebalance_stop(master);
     admin_close(master->admin);
     names_finish(master->names);
     http_close(master->http);
@@ -245,6 +247,7 @@ int control_run(struct control *control)
 
     loop_timer_init(&master.deadline, deadline_passed, &master);
     messages_init(&master.messages);
+    rebalance_init(&master);
     // Before anything of ours could get the number of a descriptor that is claimed to be passed and is not.
     if (activation_open(&master.passed) < 0 || open_loop(&master) < 0) {
         activation_close(&master.passed);

@@ -366,6 +366,12 @@ static void print_workers(FILE *out, const json_t *workers)
          "Turns of the loop in which more had completed than io_uring's queue holds."},
         {"ringbolt_ring_refused_total", "counter", "ring_refused",
          "Operations that io_uring had no room for and that were tried again."},
+        {"ringbolt_connections_given_total", "counter", "given", "Live connections that another worker has taken over."},
+        {"ringbolt_connections_taken_total", "counter", "taken", "Live connections that it has taken over from another worker."},
+        {"ringbolt_connections_not_taken_total", "counter", "not_taken",
+         "Live connections that another worker has refused to take over; they went on where they were."},
+        {"ringbolt_connections_kept_total", "counter", "kept",
+         "Live connections that were to be given to another worker and went on where they were for another reason."},
     };
 
     print_all_simple(out, simple, COUNT(simple), workers, worker_labels);
@@ -396,11 +402,15 @@ static void print_records(FILE *out, const json_t *status)
         {"ringbolt_key_updates_sent_total", "counter", "sent", "KeyUpdates to peers."},
     };
     static const char statistic[] = "ringbolt_kernel_tls_statistic";
+    static const char pause[] = "ringbolt_connection_move_pause_seconds";
     const json_t *kernel = json_object_get(status, "kernel_tls");
     const char *key;
     json_t *value;
 
     print_simple(out, &layers, json_object_get(status, "records"), layer_labels);
+    print_head(out, pause, "histogram",
+               "For how long nothing moved in connections that were given from one worker to another.");
+    print_histogram(out, pause, (struct labels){.count = 0}, json_object_get(status, "move_pause_seconds"));
     print_all_simple(out, updates, COUNT(updates), json_object_get(status, "key_updates"), side_labels);
     print_head(out, "ringbolt_kernel_tls_available", "gauge", "1: this kernel has TLS.");
     print_integer(out, "ringbolt_kernel_tls_available", (struct labels){.count = 0},

@@ -15,6 +15,7 @@
 #include "loop.h"
 #include "messages.h"
 #include "names.h"
+#include "rebalance.h"
 #include "reload.h"
 #include "responder.h"
 #include "ringbolt/control.h"
@@ -75,6 +76,7 @@ struct master {
     struct admin *admin;   // NULL: none
     struct http *http;     // likewise
     struct checks *checks; // NULL: none
+    struct rebalance rebalance;
     struct names *names;   // NULL: no server has a name
     struct service service;
 };

@@ -336,6 +336,23 @@ int messages_change(struct master *master, const struct change *change)
     return 0;
 }
 
+int messages_tell(struct process *process, enum worker_message_type type, uint64_t value, int fd)
+{
+    // The number of the last message to all: a worker that was not told this one owes nothing.
+    struct worker_message message = {
+        .type = type, .sequence = process->master->messages.sequence, .value = value};
+    struct passed_file *file = process->pid != 0 && process->channel >= 0 ? malloc(sizeof(*file)) : NULL;
+
+    if (!file) {
+        close(fd);
+        return process->pid != 0 && process->channel >= 0 ? -ENOMEM : -EPIPE;
+    }
+    *file = (struct passed_file){.fd = fd, .references = 1};
+    enqueue(process, &message, file);
+    file_release(file);
+    return 0;
+}
+
 int messages_descriptor(struct master *master, enum worker_message_type type, int fd)
 {
     struct passed_file *file = malloc(sizeof(*file));

@@ -27,6 +27,10 @@ int messages_change(struct master *master, const struct change *change);
 // Sends a descriptor, which it closes in any case once it is sent. 0, or -ENOMEM: nobody was told.
 int messages_descriptor(struct master *master, enum worker_message_type type, int fd);
 
+// Sends a message to one worker, and a descriptor along with it, which is closed in any case. It counts as none of those that are waited for: what
+// answers it is a message of its own. 0, or -ENOMEM, -EPIPE (there is no such worker): it was not told.
+int messages_tell(struct process *process, enum worker_message_type type, uint64_t value, int fd);
+
 // ---- waiting until the workers have acted ----
 
 // done: `late` is how many of them have not acted in time, `first_late` the number of one of them.

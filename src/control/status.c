@@ -219,10 +219,11 @@ json_t *status_document(struct master *master)
     stats_sum_workers(master->stats, &sum);
     if (json_object_update_new(json, head(master)) == 0 &&
         json_object_update_new(
-            json, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "totals", totals, "listeners",
+            json, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "totals", totals, "listeners",
                             listeners, "upstreams", status_upstreams(master), "workers",
                             status_workers(master), "master", status_master(), "records", layers_json(&sum),
-                            "key_updates", key_updates_json(&sum), "kernel_tls", status_kernel_tls(master),
+                            "key_updates", key_updates_json(&sum), "move_pause_seconds",
+                            status_histogram(&sum.pause, STATS_SHORT), "kernel_tls", status_kernel_tls(master),
                             "certificates", status_certificates(master), "sandbox", admin_sandbox(master))) == 0)
         return json;
     json_decref(json);

@@ -54,7 +54,7 @@ static json_t *worker_json(const struct master *master, unsigned index)
     const struct stats_worker *own = stats_worker(master->stats, index);
     json_t *json = usage_json(process->pid);
     json_t *rest = json_pack(
-        "{s:i, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "worker", (int)index, "pid",
+        "{s:i, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "worker", (int)index, "pid",
         process->pid != 0 ? json_integer(process->pid) : json_null(), "state",
         process->pid == 0   ? "dead"
         : process->is_ready ? "ready"
@@ -63,7 +63,9 @@ static json_t *worker_json(const struct master *master, unsigned index)
         "buffer_bytes", (json_int_t)stats_get(&own->buffers), "buffer_bytes_max",
         (json_int_t)(master->config->limits.memory / master->config->workers), "starved",
         (json_int_t)stats_get(&own->starved), "ring_overflows", (json_int_t)stats_get(&own->overflows),
-        "ring_refused", (json_int_t)stats_get(&own->refused));
+        "ring_refused", (json_int_t)stats_get(&own->refused), "given", (json_int_t)stats_get(&own->given), "taken",
+        (json_int_t)stats_get(&own->taken), "not_taken", (json_int_t)stats_get(&own->not_taken), "kept",
+        (json_int_t)stats_get(&own->kept));
 
     if (json_object_update_new(json, rest) == 0)
         return json;

@@ -127,6 +127,8 @@ static bool hear(struct process *process)
         return true; // not ours; whatever it meant, there may be more
     if (message.type == WORKER_CHANGED) {
         messages_answered(process, message.sequence);
+    } else if (message.type == WORKER_GIVEN || message.type == WORKER_GIVE_FAILED) {
+        rebalance_given(process, &message);
     } else if (message.type == WORKER_FORBIDDEN && message.value <= INT_MAX) {
         process->forbidden = (int)message.value;
     } else if (message.type == WORKER_READY && !process->is_ready) {
@@ -363,6 +365,7 @@ static void bury(struct process *process, int status)
     process->channel = -1;
     process->pid = 0;
     loop_timer_stop(&process->patience);
+    rebalance_died(process);
     say_and_plan(process, pid, status, lost);
     messages_drop(process);
 }

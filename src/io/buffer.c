@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "ringbolt/secret.h"
@@ -205,5 +206,33 @@ void buffer_consume(struct buffer *buffer, size_t length)
     if (length > 0) {
         buffer->pieces[0].iov_base = (uint8_t *)buffer->pieces[0].iov_base + length;
         buffer->pieces[0].iov_len -= length;
+    }
+}
+
+void buffer_fill(struct buffer *buffer, const struct iovec *parts, unsigned count)
+{
+    unsigned piece = 0;
+    size_t used = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        const uint8_t *from = parts[i].iov_base;
+        size_t left = parts[i].iov_len;
+
+        while (left > 0) {
+            size_t length = buffer->pieces[piece].iov_len - used;
+
+            if (length > left)
+                length = left;
+            memcpy((uint8_t *)buffer->pieces[piece].iov_base + used, from, length);
+            from += length;
+            left -= length;
+            used += length;
+            if (used == buffer->pieces[piece].iov_len && ++piece < buffer->piece_count)
+                used = 0;
+        }
+    }
+    if (piece < buffer->piece_count) {
+        buffer->pieces[piece].iov_len = used;
+        buffer->piece_count = (uint16_t)(piece + (used > 0));
     }
 }

@@ -66,6 +66,8 @@ void timer_cancel(struct timer_wheel *wheel, struct timer *timer)
         return;
     // The slot's bit may stay set: it costs one needless look.
     list_remove(&timer->node);
+    if (timer->deadline_tick == 0)
+        return; // it has expired, and its turn has not come: it was on the caller's list
     assert(wheel->count > 0);
     wheel->count--;
 }
@@ -89,6 +91,7 @@ static void run_tick(struct timer_wheel *wheel, struct list *expired)
 
             if (timer->deadline_tick <= wheel->tick) {
                 list_push_back(expired, node);
+                timer->deadline_tick = 0; // no timer that is on the wheel has this one
                 wheel->count--;
             } else {
                 place(wheel, timer);

@@ -190,10 +190,13 @@ enum admission_full admission_full(const struct admission *admission, size_t lis
 
 void admission_enter(struct admission *admission, unsigned worker, size_t listener, uint64_t now_ns)
 {
-    struct part *part = &admission->parts[worker];
+    window_count(admission->parts[worker].came, now_ns);
+    admission_adopt(admission, worker, listener);
+}
 
-    window_count(part->came, now_ns);
-    atomic_fetch_add_explicit(&part->live[listener], 1, memory_order_relaxed);
+void admission_adopt(struct admission *admission, unsigned worker, size_t listener)
+{
+    atomic_fetch_add_explicit(&admission->parts[worker].live[listener], 1, memory_order_relaxed);
 }
 
 void admission_leave(struct admission *admission, unsigned worker, size_t listener)
@@ -330,6 +333,22 @@ enum admission_refusal admission_client_enter(struct admission *admission, unsig
     window_count(&own->came, now_ns);
     *ret_place = (uint32_t)(own - admission->parts[worker].places);
     return ADMISSION_GRANTED;
+}
+
+uint32_t admission_client_adopt(struct admission *admission, unsigned worker, const struct sockaddr *client)
+{
+    uint64_t key = admission->counts_clients ? key_of(admission, client) : 0;
+    struct place *own;
+
+    if (key == 0)
+        return ADMISSION_UNCOUNTED;
+    own = find(admission, worker, key);
+    if (!own)
+        own = claim(admission, worker, key);
+    if (!own)
+        return ADMISSION_UNCOUNTED;
+    atomic_fetch_add_explicit(&own->live, 1, memory_order_relaxed);
+    return (uint32_t)(own - admission->parts[worker].places);
 }
 
 void admission_client_leave(struct admission *admission, unsigned worker, uint32_t place)

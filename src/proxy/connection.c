@@ -48,6 +48,8 @@ void connection_enter(struct connection *connection, enum connection_state state
     struct timer_wheel *wheel = &connection->proxy->wheel;
 
     assert(legal[connection->state] & (1u << state));
+    if (connection->halt != HALT_NONE)
+        rest_leave(connection);
     connection->state = state;
     switch (state) {
     case CONNECTION_HEADER:
@@ -101,6 +103,12 @@ static void rest(struct connection *connection)
     connection->proxy->awake_count--;
 }
 
+static void set_rest_timer(struct connection *connection)
+{
+    if (connection->halt == HALT_NONE) // else connection_set_timer() will
+        timer_set(&connection->proxy->wheel, &connection->timer, until(connection, REST_NS));
+}
+
 // ---- ACCEPT ----
 
 struct listener *connection_listener(const struct connection *connection)
@@ -125,6 +133,7 @@ void connection_create(struct listener *listener, int fd, const struct sockaddr_
     connection->place = place;
     connection->upstream = listener->config->upstream;
     connection->id = proxy->next_id++;
+    connection->unique = proxy->unique;
     connection->alert = ALERT_NONE;
     connection->accepted_ns = connection->active_ns = proxy->now_ns;
     timer_init(&connection->timer);
@@ -202,6 +211,7 @@ static void enter_relay(struct connection *connection)
         flow_start(&connection->down, server_leftover);
     else
         buffer_give(connection->proxy->pool, server_leftover);
+    handovers_came(connection->proxy);
 }
 
 void connection_active(struct connection *connection)
@@ -210,7 +220,7 @@ void connection_active(struct connection *connection)
     if (!connection->is_resting)
         return;
     wake(connection);
-    timer_set(&connection->proxy->wheel, &connection->timer, until(connection, REST_NS));
+    set_rest_timer(connection);
 }
 
 struct flow *connection_flow_into(struct connection *connection, const struct endpoint *endpoint)
@@ -301,12 +311,20 @@ static void transmit_relay(struct connection *connection, struct endpoint *endpo
 
 void connection_transmit(struct connection *connection, struct endpoint *endpoint)
 {
-    if (endpoint->transmit_op.in_flight)
+    if (endpoint->transmit_op.in_flight || connection->halt != HALT_NONE)
         return;
     if (connection->state == CONNECTION_RELAY)
         transmit_relay(connection, endpoint);
     else
         connection_drain(connection);
+}
+
+void connection_control_go_on(struct connection *connection, struct endpoint *endpoint)
+{
+    if (connection->halt != HALT_NONE)
+        return;
+    endpoint->transmit_op.handler = on_control_sent;
+    endpoint_control_go_on(connection->proxy->ring, endpoint);
 }
 
 static void on_control_sent(struct ring_op *op, const struct ring_completion *completion)
@@ -321,7 +339,7 @@ static void on_control_sent(struct ring_op *op, const struct ring_completion *co
         connection_reap(connection);
         return;
     }
-    if (ring_is_passing(result))
+    if (ring_is_passing(result) || rest_cancelled(connection, endpoint, result))
         result = 0;
     if (result < 0) {
         struct flow *flow = connection_flow_into(connection, endpoint);
@@ -330,7 +348,9 @@ static void on_control_sent(struct ring_op *op, const struct ring_completion *co
         flow_stop(flow);
         flow->state = FLOW_FAILED;
         connection_flow_ended(flow);
-    } else if (endpoint_control_sent(connection->proxy->ring, endpoint, (size_t)result)) {
+    } else if (!endpoint_control_sent(endpoint, (size_t)result)) {
+        connection_control_go_on(connection, endpoint);
+    } else {
         endpoint->sending = ENDPOINT_SENDS_NOTHING;
         if (sending == ENDPOINT_SENDS_CLOSE || sending == ENDPOINT_SENDS_ALERT)
             shut(connection, endpoint);
@@ -350,7 +370,7 @@ static void half_close(struct connection *connection)
 {
     connection->is_half_closed = true;
     wake(connection);
-    timer_set(&connection->proxy->wheel, &connection->timer, until(connection, REST_NS));
+    set_rest_timer(connection);
 }
 
 // Both directions at their end, and everybody told?
@@ -384,6 +404,11 @@ void connection_flow_ended(struct flow *flow)
 }
 
 // ---- time ----
+
+void connection_set_timer(struct connection *connection)
+{
+    timer_set(&connection->proxy->wheel, &connection->timer, connection->proxy->now_ns);
+}
 
 static void relay_timer(struct connection *connection)
 {
@@ -423,7 +448,10 @@ void connection_on_timer(struct connection *connection)
         shake_timed_out(connection);
         break;
     case CONNECTION_RELAY:
-        relay_timer(connection);
+        if (connection->halt != HALT_NONE)
+            rest_timer(connection);
+        else
+            relay_timer(connection);
         break;
     case CONNECTION_DRAIN:
     case CONNECTION_DYING:

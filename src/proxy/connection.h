@@ -64,6 +64,18 @@ enum connection_end {
     END_COUNT,
 };
 
+// How far it is with coming to rest (rest.c).
+enum connection_halt {
+    HALT_NONE,
+    HALT_WANTED,  // nothing is started any more, and what is in flight is being cancelled
+    HALT_REACHED, // nothing is in flight
+};
+
+struct connection;
+// It is at rest, and stays so until it is resumed or released; or (false) it isn't to be moved: it has left RELAY, or something in it can't
+// travel. Then it lives on by itself, and may be gone when its handler has ended: all that may be done is to take note.
+typedef void connection_rested(struct connection *connection, void *context, bool is_at_rest);
+
 // What the log line tells of the handshake, kept when the engine is gone.
 struct connection_names {
     struct shared_text *sni;  // NULL: none
@@ -83,8 +95,10 @@ struct connection {
     const struct config_route *route; // what its ClientHello chose; NULL: none, or not yet
     size_t upstream;                  // where it goes: the listener's (CONFIG_NO_UPSTREAM: none), or its route's
     uint64_t id;
+    uint64_t unique; // the other half of its unique id: the proxy's that accepted it
     uint8_t state;
     uint8_t end;
+    uint8_t halt;    // RELAY: enum connection_halt
     uint8_t alert;   // the alert that ended it, sent or received; ALERT_NONE
     bool is_resting; // its endpoints gave back what the idle don't need
     bool is_half_closed;
@@ -111,6 +125,9 @@ struct connection {
     uint64_t active_ns;  // the last time that a byte moved
     uint64_t retired_ns; // when it ends because its certificate is retired; 0: that isn't so
     struct connection_names names;
+    connection_rested *rested; // RELAY: who is told that it has come to rest
+    void *rested_context;
+    uint32_t kept;   // the last dialogue that has tried to give it away (handover_give.c); 0: none has
     struct hsts *hsts; // RELAY: what of the first response is still looked for; NULL: nothing (any more)
     // ANSWER only
     struct redirect *redirect; // a request, or its answer; NULL: between them
@@ -129,7 +146,7 @@ struct connection {
     bool is_hello_done;      // nothing of the handshake is left to send
     bool has_place;          // it counts as one of `dialling`'s connections; in later states too
     uint64_t *tried;         // a bit for each server of the upstream; NULL: none yet
-    struct list wait_node;   // on proxy->queues, while every server is full
+    struct list wait_node;   // on proxy->queues, while every server is full; RELAY: on proxy->rested
     bool may_race;           // the timer is set to when another server is tried beside it
     struct rival *rival;     // that (race.c); in later states only until it has been cancelled; NULL: none
     uint32_t server_index;   // of `dialling` in its upstream
@@ -184,6 +201,7 @@ struct proxy {
     struct list starved;      // flows
     struct list sending;      // flows, the longest-waiting first
     uint64_t unique;          // begins the unique ids that servers are told
+    struct list rested;       // connections that are at rest, and of which nobody was told yet
     struct list hellos;       // flows whose connections have something for a handshake: up, in SHAKE down
     struct connection_slabs *slabs;
     struct shared_texts texts;
@@ -195,6 +213,11 @@ struct proxy {
     uint64_t retired_ns;        // the end that was set by the last proxy_drain_retired()
     bool is_draining;
     bool is_stopping;
+    bool is_paused;               // accepts nobody, for now
+    struct list handovers;        // dialogues with other workers (handover.h)
+    struct timer handover_timer;  // set while there are any
+    bool is_handover_due;         // something is to be done for one of them
+    uint32_t last_handover;       // numbers those that give
     struct timer refused_timer; // set: refusals of clients are only counted until then
     uint64_t refused_count;     // since that was last said
     struct timer news_timer;    // set: more is to be said of servers' health than was said
@@ -217,6 +240,8 @@ void proxy_starve(struct proxy *proxy, struct flow *flow);
 
 // Sets the connection's end if its certificate is retired (proxy_drain_retired()).
 void proxy_check_retired(struct connection *connection);
+// The same for one that was at rest, or comes from elsewhere: what was said of it holds.
+void proxy_keep_retired(struct connection *connection);
 
 // ---- connection.c ----
 
@@ -238,6 +263,10 @@ void connection_transmit(struct connection *connection, struct endpoint *endpoin
 // Starts to send an alert; its transmit side is free. close_notify is the end of what it gets, as every other is.
 void connection_send_alert(struct connection *connection, struct endpoint *endpoint, enum record_alert alert);
 void connection_on_timer(struct connection *connection);
+// RELAY: sets the timer by what the connection is, whatever it was set to before.
+void connection_set_timer(struct connection *connection);
+// The rest of a control record that was left where it was.
+void connection_control_go_on(struct connection *connection, struct endpoint *endpoint);
 struct flow *connection_flow_into(struct connection *connection, const struct endpoint *endpoint);
 
 // ---- header_in.c: HEADER ----
@@ -324,11 +353,41 @@ void shake_timed_out(struct connection *connection);
 
 // ---- offload.c: OFFLOAD ----
 void offload_start(struct connection *connection);
+void offload_adopt(struct connection *connection); // of one that another worker had
 // Moves a direction of an endpoint into the kernel. False when the connection had to end because of it.
 bool connection_offload(struct connection *connection, struct endpoint *endpoint,
                         enum record_direction direction);
 // A flow has carried more: is it time for the kernel?
 void connection_offload_due(struct flow *flow);
+
+// ---- rest.c: RELAY, to be moved to another worker (carry.h) ----
+
+// RELAY, not halted already, and nothing in it that can't travel.
+bool connection_can_move(const struct connection *connection);
+// Lets nothing begin any more and cancels what is in flight. Only where connection_can_move(). `rested` is called once, unless
+// connection_resume() comes first: with true from proxy_tick(), where it may do with this connection and with others what it likes; with false out
+// of any handler. While it is at rest nothing ends the connection, no timer, no proxy_stop(): whoever asked for it must resume or release it,
+// soon.
+void connection_rest(struct connection *connection, connection_rested *rested, void *context);
+// Goes on from where it was; of one that carry_read() made: begins. Also of one that has not come to rest yet (`rested` is not called then). The connection may be
+// gone afterwards.
+void connection_resume(struct connection *connection);
+// At rest, and another worker's from now on: its descriptors are closed, nothing is said on the wire nor in the log, and all that it was counted in is
+// given back. The connection is gone. Also for one that carry_read() made and that is not to be started.
+void connection_release(struct connection *connection);
+void rest_check(struct connection *connection);      // nothing may be in flight any more
+void rest_leave(struct connection *connection);      // it must go its way: its sends go on
+// A send has ended so because it was to come to rest, and goes on if that has changed.
+bool rest_cancelled(const struct connection *connection, const struct endpoint *endpoint, int result);
+void rest_timer(struct connection *connection);      // it has not come to rest yet
+void rest_tell(struct proxy *proxy);                 // those that have
+
+// ---- handover.c: dialogues with other workers (ringbolt/handover.h) ----
+void handovers_run(struct proxy *proxy);  // goes on with all: from proxy_tick()
+void handovers_look(struct proxy *proxy); // proxy->handover_timer has expired
+void handovers_stop(struct proxy *proxy); // all of them end at once
+void handovers_came(struct proxy *proxy); // a connection came to RELAY
+void handovers_forget(const struct connection *connection); // it leaves proxy->connections
 
 // ---- ending.c: the only way out, DRAIN and DYING ----
 
@@ -348,6 +407,12 @@ void ending_timer(struct connection *connection); // the timer of either has exp
 void connection_drain(struct connection *connection);
 // Frees the connection if it is DYING and nothing is in flight; every handler ends with this. True when it is gone.
 bool connection_reap(struct connection *connection);
+bool connection_is_quiet(const struct connection *connection); // nothing is in flight
+void connection_leave_admission(const struct connection *connection);
+// What reaping comes to in the end: frees it and all that it has but its sockets, which are closed.
+void connection_free(struct connection *connection);
+// The same of one that is counted nowhere yet, and has no sockets.
+void connection_abandon(struct connection *connection);
 
 // ---- words.c ----
 const char *connection_end_text(enum connection_end end);
@@ -362,6 +427,8 @@ void connection_count_connected(const struct connection *connection); // a serve
 void connection_count_bytes(const struct connection *connection, bool is_up, uint64_t bytes);
 void connection_count_key_updates(const struct connection *connection, const struct endpoint *endpoint,
                                   enum record_direction direction, unsigned updates);
+void connection_count_adopted(const struct connection *connection); // from another worker: in the gauges alone
+void connection_count_released(const struct connection *connection); // to another worker
 void connection_count_ended(const struct connection *connection); // with the log line
 // ---- log_limit.c ----
 // Whether a connection that has ended gets its line; if not, it is counted.

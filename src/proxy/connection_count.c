@@ -39,6 +39,18 @@ void connection_count_accepted(const struct connection *connection)
     stats_set(&worker_of(connection)->connections, connection->proxy->connection_count);
 }
 
+void connection_count_adopted(const struct connection *connection)
+{
+    stats_add(&listener_of(connection)->connections, 1);
+    stats_set(&worker_of(connection)->connections, connection->proxy->connection_count);
+}
+
+void connection_count_released(const struct connection *connection)
+{
+    stats_add(&listener_of(connection)->connections, (uint64_t)-1);
+    stats_set(&worker_of(connection)->connections, connection->proxy->connection_count - 1);
+}
+
 void connection_count_handshake(const struct connection *connection)
 {
     struct stats_listener *listener = listener_of(connection);
@@ -96,7 +108,6 @@ void connection_count_ended(const struct connection *connection)
     struct stats_server *server = server_of(connection);
 
     stats_add(&listener->ends[connection->end], 1);
-    stats_add(&listener->connections, (uint64_t)-1);
     stats_observe(&listener->duration, STATS_LONG, connection->proxy->now_ns - connection->accepted_ns);
     if (connection->handshaken_ns != 0 && connection->upstream != CONFIG_NO_UPSTREAM)
         stats_add(&upstream_of(connection)->ends[connection->end], 1);
@@ -104,5 +115,5 @@ void connection_count_ended(const struct connection *connection)
         stats_add(&server->ends[connection->end], 1);
     count_layers(connection, &connection->client);
     count_layers(connection, &connection->server);
-    stats_set(&worker_of(connection)->connections, connection->proxy->connection_count - 1);
+    connection_count_released(connection);
 }

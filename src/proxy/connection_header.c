@@ -90,7 +90,7 @@ const char *connection_header_via(const struct connection *connection)
 
 void connection_header_make_unique_id(const struct connection *connection, char text[static UNIQUE_ID_TEXT])
 {
-    snprintf(text, UNIQUE_ID_TEXT, "%016" PRIx64 "%016" PRIx64, connection->proxy->unique, connection->id);
+    snprintf(text, UNIQUE_ID_TEXT, "%016" PRIx64 "%016" PRIx64, connection->unique, connection->id);
 }
 
 static bool tells_unique_id(const struct config_proxy_to *proxy)

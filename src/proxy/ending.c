@@ -41,6 +41,8 @@ void connection_end_event(struct connection *connection, const struct endpoint *
     // What a server does wrong is no fault of the client's: it learns only that this won't do.
     enum record_alert alert = source->is_client ? event->alert : ALERT_INTERNAL_ERROR;
 
+    if (connection->halt != HALT_NONE)
+        rest_leave(connection); // what is half sent is on its way again
     if (!source->is_client && event->kind != ENDPOINT_CANCELLED && may_alert_server(connection))
         connection->server.alert_due = (uint8_t)event->alert;
     switch (event->kind) {
@@ -102,6 +104,8 @@ void connection_stop(struct connection *connection)
 {
     uint64_t stop_ns = until(connection, DRAIN_STOP_NS);
 
+    if (connection->halt == HALT_REACHED)
+        return; // comes back here when it is resumed
     connection_end(connection, END_SHUTDOWN, ALERT_NONE, NULL);
     if (connection->state != CONNECTION_DRAIN)
         return;
@@ -282,11 +286,19 @@ void ending_die(struct connection *connection)
     cancel_all(connection);
 }
 
-static bool is_quiet(const struct connection *connection)
+bool connection_is_quiet(const struct connection *connection)
 {
     return !connection->client.receive_op.in_flight && !connection->client.transmit_op.in_flight &&
            !connection->server.receive_op.in_flight && !connection->server.transmit_op.in_flight &&
            !connection->rival && !connection->watch_op.in_flight;
+}
+
+void connection_leave_admission(const struct connection *connection)
+{
+    const struct proxy_setup *setup = &connection->proxy->setup;
+
+    admission_leave(setup->admission, setup->worker, listener_index(connection->proxy, connection->listener));
+    admission_client_leave(setup->admission, setup->worker, connection->place);
 }
 
 // After this nothing refers to the connection: its operations are not in flight and their completions were run (the ring
@@ -294,25 +306,36 @@ static bool is_quiet(const struct connection *connection)
 // list of connections here.
 bool connection_reap(struct connection *connection)
 {
-    struct proxy *proxy = connection->proxy;
     bool orderly = connection->end == END_DONE;
 
-    if (connection->state != CONNECTION_DYING || !is_quiet(connection))
+    if (connection->state != CONNECTION_DYING) {
+        if (connection->halt == HALT_WANTED)
+            rest_check(connection);
+        return false;
+    }
+    if (!connection_is_quiet(connection))
         return false;
     if (connection->end == END_NONE)
         connection->end = END_INTERNAL;
     // Whoever reads its line in the log may count on what it says: its place is free, and whoever traces has seen the end.
-    admission_leave(proxy->setup.admission, proxy->setup.worker, listener_index(proxy, connection->listener));
-    admission_client_leave(proxy->setup.admission, proxy->setup.worker, connection->place);
+    connection_leave_admission(connection);
     connection_count_ended(connection);
     trace_end(connection->id, connection_end_text((enum connection_end)connection->end), connection->up.bytes,
               connection->down.bytes, connection->proxy->now_ns - connection->accepted_ns);
     connection_log(connection);
-    timer_cancel(&proxy->wheel, &connection->timer);
     socket_close(connection->server.fd, !orderly);
+    socket_close(connection->client.fd, !orderly && !connection->client.is_shut);
+    connection_free(connection);
+    return true;
+}
+
+void connection_abandon(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+
+    timer_cancel(&proxy->wheel, &connection->timer);
     dial_release(connection);
     dial_forget(connection);
-    socket_close(connection->client.fd, !orderly && !connection->client.is_shut);
     flow_finish(&connection->up);
     flow_finish(&connection->down);
     buffer_give(proxy->pool, connection->leftover);
@@ -331,13 +354,20 @@ bool connection_reap(struct connection *connection)
     free(connection->detail_owned);
     free(connection->tried);
     connection_header_destroy(connection->header);
+    connection_slab_give(connection);
+}
+
+void connection_free(struct connection *connection)
+{
+    struct proxy *proxy = connection->proxy;
+
     if (proxy->listed == &connection->node)
         proxy->listed = connection->node.next;
+    handovers_forget(connection);
     list_remove(&connection->node);
     proxy->connection_count--;
     proxy->awake_count -= !connection->is_resting;
-    connection_slab_give(connection);
-    return true;
+    connection_abandon(connection);
 }
 
 void ending_timer(struct connection *connection)

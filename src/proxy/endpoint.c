@@ -463,6 +463,14 @@ static void control_start(struct ring *ring, struct endpoint *endpoint)
                   control->length - control->sent, 0);
 }
 
+// Under kernel TLS.
+static void make_message(struct endpoint_control *control, enum record_type type)
+{
+    control->piece = (struct iovec){.iov_base = control->bytes, .iov_len = control->length};
+    control->message = (struct msghdr){.msg_iov = &control->piece, .msg_iovlen = 1};
+    record_kernel_message_send(&control->message, control->ancillary, type);
+}
+
 // A record ahead of any key (RFC 8446 §5.1). Its size.
 static size_t plain_record(uint8_t *to, enum record_type type, const uint8_t *payload, size_t length)
 {
@@ -489,9 +497,7 @@ int endpoint_send_control(struct ring *ring, struct endpoint *endpoint, enum rec
     if (endpoint->transmit_mode == ENDPOINT_KERNEL) {
         memcpy(control->bytes, payload, length);
         control->length = length;
-        control->piece = (struct iovec){.iov_base = control->bytes, .iov_len = length};
-        control->message = (struct msghdr){.msg_iov = &control->piece, .msg_iovlen = 1};
-        record_kernel_message_send(&control->message, control->ancillary, type);
+        make_message(control, type);
     } else if (endpoint->transmit_mode == ENDPOINT_PLAIN) {
         control->length = plain_record(control->bytes, type, payload, length);
     } else {
@@ -506,19 +512,50 @@ int endpoint_send_control(struct ring *ring, struct endpoint *endpoint, enum rec
     return 0;
 }
 
-bool endpoint_control_sent(struct ring *ring, struct endpoint *endpoint, size_t length)
+void endpoint_control_go_on(struct ring *ring, struct endpoint *endpoint)
+{
+    control_start(ring, endpoint);
+}
+
+bool endpoint_control_sent(struct endpoint *endpoint, size_t length)
 {
     struct endpoint_control *control = endpoint->control;
 
     control->sent += length;
     // The kernel takes a control record whole or not at all: length is 0 or all of it.
-    if (control->sent < control->length) {
-        control_start(ring, endpoint);
+    if (control->sent < control->length)
         return false;
-    }
     free(control);
     endpoint->control = NULL;
     return true;
+}
+
+const uint8_t *endpoint_control_rest(const struct endpoint *endpoint, size_t *ret_size)
+{
+    const struct endpoint_control *control = endpoint->control;
+
+    *ret_size = 0;
+    if (endpoint->sending == ENDPOINT_SENDS_NOTHING)
+        return NULL;
+    *ret_size = control->length - control->sent;
+    return control->bytes + control->sent;
+}
+
+int endpoint_control_restore(struct endpoint *endpoint, enum endpoint_sending what, const uint8_t *rest,
+                             size_t size)
+{
+    struct endpoint_control *control = malloc(sizeof(*control));
+
+    if (!control)
+        return -ENOMEM;
+    assert(size <= sizeof(control->bytes));
+    control->sent = 0;
+    control->length = size;
+    memcpy(control->bytes, rest, size);
+    make_message(control, what == ENDPOINT_SENDS_KEY_UPDATE ? RECORD_HANDSHAKE : RECORD_ALERT);
+    endpoint->control = control;
+    endpoint->sending = (uint8_t)what;
+    return 0;
 }
 
 int endpoint_update_transmit(struct endpoint *endpoint)

@@ -132,8 +132,13 @@ void endpoint_count_sent(struct endpoint *endpoint, size_t length);
 // completion goes to transmit_op's handler as set. 0 or -errno.
 int endpoint_send_control(struct ring *ring, struct endpoint *endpoint, enum record_type type,
                           const uint8_t *payload, size_t length);
-// Counts what went out. True when it is complete; otherwise the rest was started.
-bool endpoint_control_sent(struct ring *ring, struct endpoint *endpoint, size_t length);
+// Counts what went out. True when it is complete; otherwise endpoint_control_go_on() starts the rest.
+bool endpoint_control_sent(struct endpoint *endpoint, size_t length);
+void endpoint_control_go_on(struct ring *ring, struct endpoint *endpoint);
+// What of it is still to be sent: as it goes to the socket; under kernel TLS its content. *ret_size is 0 where none is in transit.
+const uint8_t *endpoint_control_rest(const struct endpoint *endpoint, size_t *ret_size);
+// The same record elsewhere: endpoint_control_go_on() sends it. rest[size] is as endpoint_control_rest() had it. 0 or -ENOMEM.
+int endpoint_control_restore(struct endpoint *endpoint, enum endpoint_sending what, const uint8_t *rest, size_t size);
 // After our KeyUpdate is out: the next transmit keys. 0 or -errno.
 int endpoint_update_transmit(struct endpoint *endpoint);
 

@@ -31,6 +31,12 @@ static struct proxy *proxy_of(struct flow *flow)
     return flow->connection->proxy;
 }
 
+// Nothing may begin: it is as it would be when it had begun, and flow_resume() begins it.
+static bool is_halted(const struct flow *flow)
+{
+    return flow->connection->halt != HALT_NONE;
+}
+
 static void give_buffer(struct flow *flow)
 {
     buffer_give(proxy_of(flow)->pool, flow->buffer);
@@ -211,6 +217,10 @@ static void receive_record(struct flow *flow)
 {
     struct buffer *buffer = flow->buffer;
 
+    if (is_halted(flow)) {
+        flow->state = FLOW_WAITING;
+        return;
+    }
     if (!buffer)
         buffer = flow->buffer = buffer_take(proxy_of(flow)->pool, BUFFER_SMALL);
     if (!buffer) {
@@ -262,6 +272,11 @@ static void receive_failed(struct flow *flow, int error)
 {
     struct endpoint_event event = {.kind = ENDPOINT_GOES_ON};
 
+    // Nobody else cancels what waits: the connection is to come to rest, or was.
+    if (error == -ECANCELED || (ring_is_passing(error) && is_halted(flow))) {
+        receive(flow);
+        return;
+    }
     if (ring_is_passing(error)) {
         // Bulk that pauses: wait without a buffer, then try with a large one again.
         if (flow->kept == 0)
@@ -461,6 +476,10 @@ static void receive(struct flow *flow)
 {
     struct endpoint *source = flow->source;
 
+    if (is_halted(flow)) {
+        flow->state = FLOW_WAITING;
+        return;
+    }
     if (flow->kept > 0) {
         receive_rest(flow);
         return;
@@ -544,6 +563,10 @@ static void transmit(struct flow *flow)
     struct buffer *buffer = flow->buffer;
     struct endpoint *destination = flow->destination;
 
+    if (is_halted(flow))
+        return;
+    flow->sending_since_ns = proxy_of(flow)->now_ns;
+    list_push_back(&proxy_of(flow)->sending, &flow->node);
     destination->transmit_op.handler = on_sent;
     if (buffer->piece_count == 1) {
         ring_send(proxy_of(flow)->ring, &destination->transmit_op, destination->fd,
@@ -557,7 +580,6 @@ static void transmit(struct flow *flow)
 
 static void send_buffer(struct flow *flow)
 {
-    struct proxy *proxy = proxy_of(flow);
     const struct buffer *buffer = flow->buffer;
     size_t end = flow->kept > 0 ? flow->kept_at : buffer->capacity; // an incomplete record stays where it is
 
@@ -568,8 +590,6 @@ static void send_buffer(struct flow *flow)
         return;
     }
     flow->state = FLOW_SENDING;
-    flow->sending_since_ns = proxy->now_ns;
-    list_push_back(&proxy->sending, &flow->node);
     transmit(flow);
 }
 
@@ -621,8 +641,8 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
     int result = completion->result;
 
     list_remove(&flow->node);
-    if (ring_is_passing(result))
-        result = 0; // the kernel was short of something for a moment
+    if (ring_is_passing(result) || rest_cancelled(connection, endpoint, result))
+        result = 0; // the kernel was short of something for a moment; or the connection was to come to rest
     if (connection->state == CONNECTION_DYING) {
         flow->state = FLOW_STOPPED;
     } else if (result < 0) {
@@ -631,13 +651,33 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
         if (result > 0)
             connection_active(connection);
         buffer_consume(flow->buffer, (size_t)result);
-        if (flow->buffer->piece_count > 0) {
-            list_push_back(&connection->proxy->sending, &flow->node);
-            flow->sending_since_ns = connection->proxy->now_ns;
+        if (flow->buffer->piece_count > 0)
             transmit(flow);
-        } else {
+        else
             sent(flow);
-        }
     }
     connection_reap(connection);
+}
+
+// ---- rest ----
+
+void flow_halt(struct flow *flow)
+{
+    list_remove(&flow->node);
+    if (flow->state == FLOW_STARVED)
+        flow->state = FLOW_WAITING;
+    if (flow_has_ended(flow)) // while it waited
+        give_buffer(flow);
+}
+
+void flow_resume_sending(struct flow *flow)
+{
+    if (flow->state == FLOW_SENDING && !flow->destination->transmit_op.in_flight)
+        transmit(flow);
+}
+
+void flow_resume(struct flow *flow)
+{
+    if (flow->state == FLOW_WAITING && !flow->source->receive_op.in_flight)
+        receive(flow);
 }

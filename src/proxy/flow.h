@@ -54,6 +54,11 @@ void flow_go_on(struct flow *flow);
 void flow_retry(struct flow *flow);
 // Receives no more: what is in flight is cancelled (its completion still comes to the flow's handlers).
 void flow_stop(struct flow *flow);
+// To come to rest (connection.h): nothing of it is in flight, and it is on no list of the proxy's.
+void flow_halt(struct flow *flow);
+// Goes on from there: what was being sent first, then what is to be received. Harmless where nothing has to be begun.
+void flow_resume_sending(struct flow *flow);
+void flow_resume(struct flow *flow);
 // Gives back its buffer. No operation of it is in flight.
 void flow_finish(struct flow *flow);
 bool flow_has_ended(const struct flow *flow); // ENDED or FAILED

@@ -152,6 +152,8 @@ static void send_rest(struct connection *connection)
 {
     struct header_out *out = connection->header->out;
 
+    if (connection->halt != HALT_NONE)
+        return;
     connection->server.transmit_op.handler = on_sent;
     ring_send(connection->proxy->ring, &connection->server.transmit_op, connection->server.fd,
               out->bytes + out->sent, out->size - out->sent, 0);
@@ -196,7 +198,7 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
     struct header_out *out = connection->header->out;
     int result = completion->result;
 
-    if (ring_is_passing(result))
+    if (ring_is_passing(result) || rest_cancelled(connection, &connection->server, result))
         result = 0;
     if (connection->state != CONNECTION_RELAY && connection->state != CONNECTION_SHAKE) {
         connection_drain(connection);

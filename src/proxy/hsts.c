@@ -11,6 +11,7 @@
 
 struct hsts {
     struct hsts_head head;
+    bool has_begun; // something of the response has come
 };
 
 void hsts_start(struct connection *connection)
@@ -22,8 +23,15 @@ void hsts_start(struct connection *connection)
     if (alpn && strncmp(alpn->text, "http/1.", strlen("http/1.")) != 0)
         return;
     connection->hsts = malloc(sizeof(*connection->hsts));
-    if (connection->hsts)
-        hsts_head_init(&connection->hsts->head);
+    if (!connection->hsts)
+        return;
+    hsts_head_init(&connection->hsts->head);
+    connection->hsts->has_begun = false;
+}
+
+bool hsts_has_begun(const struct connection *connection)
+{
+    return connection->hsts && connection->hsts->has_begun;
 }
 
 void hsts_finish(struct connection *connection)
@@ -68,42 +76,13 @@ static void pass_piece(struct connection *connection, struct passing *passing, c
 
 // ---- the buffer that it goes on in ----
 
-// Fills the pieces that endpoint_layout() made; they are large enough.
-static void fill(struct buffer *buffer, const struct passing *passing)
-{
-    unsigned piece = 0;
-    size_t used = 0;
-
-    for (unsigned i = 0; i < passing->count; i++) {
-        const uint8_t *from = passing->parts[i].iov_base;
-        size_t left = passing->parts[i].iov_len;
-
-        while (left > 0) {
-            size_t length = buffer->pieces[piece].iov_len - used;
-
-            if (length > left)
-                length = left;
-            memcpy((uint8_t *)buffer->pieces[piece].iov_base + used, from, length);
-            from += length;
-            left -= length;
-            used += length;
-            if (used == buffer->pieces[piece].iov_len && ++piece < buffer->piece_count)
-                used = 0;
-        }
-    }
-    if (piece < buffer->piece_count) {
-        buffer->pieces[piece].iov_len = used;
-        buffer->piece_count = (uint16_t)(piece + (used > 0));
-    }
-}
-
 // As it lies where nobody has opened it but the kernel. False: there is no room for it in this buffer.
 static bool write_received(struct flow *flow, struct buffer *buffer, const struct passing *passing)
 {
     endpoint_layout(flow->destination, buffer);
     if (buffer_length(buffer) < passing->length)
         return false;
-    fill(buffer, passing);
+    buffer_fill(buffer, passing->parts, passing->count);
     return true;
 }
 
@@ -167,6 +146,7 @@ bool hsts_pass(struct flow *flow)
     passing.count = 0;
     passing.length = 0;
     passing.is_changed = false;
+    flow->connection->hsts->has_begun = true;
     for (unsigned i = 0; i < buffer->piece_count; i++)
         pass_piece(flow->connection, &passing, &buffer->pieces[i]);
     if (flow->connection->hsts)

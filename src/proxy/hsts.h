@@ -10,6 +10,8 @@ struct hsts;
 
 // RELAY begins. Without memory there is none.
 void hsts_start(struct connection *connection);
+// It is in the midst of the response: what it remembers of it can't be told elsewhere.
+bool hsts_has_begun(const struct connection *connection);
 // What the flow is to deliver is in its buffer, in one piece or more: puts in what is to be put in. False: nothing is left to deliver for now, or the
 // connection had to end.
 bool hsts_pass(struct flow *flow);

@@ -74,7 +74,7 @@ void listener_start(struct listener *listener)
     struct proxy *proxy = listener->proxy;
 
     listener->is_paused = false;
-    if (proxy->is_draining || listener->accept_op.in_flight)
+    if (proxy->is_draining || proxy->is_paused || listener->accept_op.in_flight)
         return;
     if (is_full(listener)) {
         listener_pause(listener);
@@ -158,7 +158,7 @@ static int take_waiting(struct listener *listener, unsigned most)
 
 void listener_look(struct listener *listener)
 {
-    if (!listener->proxy->is_draining && !listener->is_paused)
+    if (!listener->proxy->is_draining && !listener->proxy->is_paused && !listener->is_paused)
         (void)take_waiting(listener, ACCEPTS_AT_ONCE);
 }
 
@@ -180,7 +180,7 @@ static void on_accepted(struct ring_op *op, const struct ring_completion *comple
     }
     if (result >= 0) {
         take(listener, result);
-        result = take_waiting(listener, ACCEPTS_AT_ONCE - 1);
+        result = listener->proxy->is_paused ? 0 : take_waiting(listener, ACCEPTS_AT_ONCE - 1);
     }
     switch (result) {
     case -EMFILE:
@@ -192,8 +192,7 @@ static void on_accepted(struct ring_op *op, const struct ring_completion *comple
         stats_add(&listener->stats->limits[STATS_LIMIT_SYSTEM], 1);
         listener_pause(listener);
         break;
-    case -ECANCELED:
-        break;
+    case -ECANCELED: // which proxy_pause() may have taken back meanwhile
     default: // a client that went away in the queue (ECONNABORTED and the network's errors, accept(2)), or nobody waits
         listener_start(listener);
     }

@@ -44,6 +44,24 @@ static void plan_offload(struct connection *connection, struct endpoint *endpoin
     plan_direction(connection, endpoint, RECORD_RECEIVE);
 }
 
+// What is in the kernel stays there, and what it refused it is not asked again; the rest goes by our plan, whatever the giver's was.
+void offload_adopt(struct connection *connection)
+{
+    struct endpoint *const endpoints[] = {&connection->client, &connection->server};
+
+    for (size_t i = 0; i < 2; i++) {
+        struct endpoint *endpoint = endpoints[i];
+
+        if (!endpoint_is_tls(endpoint))
+            continue;
+        endpoint->can_rekey |= connection->proxy->setup.probe->rekey;
+        if (endpoint->transmit_mode == ENDPOINT_USER && endpoint->transmit_why != ENDPOINT_WHY_FAILED)
+            plan_direction(connection, endpoint, RECORD_TRANSMIT);
+        if (endpoint->receive_mode == ENDPOINT_USER && endpoint->receive_why != ENDPOINT_WHY_FAILED)
+            plan_direction(connection, endpoint, RECORD_RECEIVE);
+    }
+}
+
 // The configuration demands kernel TLS and this endpoint can't have it.
 static bool is_offload_denied(const struct connection *connection, const struct endpoint *endpoint)
 {

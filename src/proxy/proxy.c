@@ -42,10 +42,13 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     timer_init(&proxy->queue_timer);
     timer_init(&proxy->refused_timer);
     timer_init(&proxy->news_timer);
+    timer_init(&proxy->handover_timer);
     timer_init(&proxy->log_limit.timer);
     list_init(&proxy->connections);
+    list_init(&proxy->handovers);
     list_init(&proxy->starved);
     list_init(&proxy->sending);
+    list_init(&proxy->rested);
     list_init(&proxy->hellos);
     proxy->slabs = connection_slabs_create();
     proxy->listeners = calloc(config->listener_count, sizeof(*proxy->listeners));
@@ -75,7 +78,7 @@ void proxy_destroy(struct proxy *proxy)
 {
     if (!proxy)
         return;
-    assert(proxy->connection_count == 0);
+    assert(proxy->connection_count == 0 && list_empty(&proxy->handovers));
     log_limit_say(proxy);
     connection_slabs_destroy(proxy->slabs);
     shared_texts_finish(&proxy->texts);
@@ -135,6 +138,19 @@ static void drain_connection(struct connection *connection)
     connection_reap(connection);
 }
 
+void proxy_pause(struct proxy *proxy, bool is_paused)
+{
+    if (proxy->is_paused == is_paused || proxy->is_draining)
+        return;
+    proxy->is_paused = is_paused;
+    if (is_paused) {
+        cancel_accepts(proxy);
+        return;
+    }
+    for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
+        listener_start(&proxy->listeners[i]); // or, if its accept is still being cancelled, when that is over
+}
+
 void proxy_drain(struct proxy *proxy)
 {
     if (proxy->is_draining)
@@ -159,16 +175,22 @@ void proxy_stop(struct proxy *proxy)
     proxy->is_stopping = true;
     proxy->is_draining = true;
     cancel_accepts(proxy);
+    handovers_stop(proxy); // before: what is on its way is one side's, and must be known to be
     for_each_connection(proxy, stop_connection);
 }
 
-bool proxy_idle(const struct proxy *proxy)
+bool proxy_pauses(const struct proxy *proxy)
 {
     for (size_t i = 0; i < proxy->setup.config->listener_count; i++) {
         if (proxy->listeners[i].accept_op.in_flight)
             return false;
     }
-    return proxy->is_draining && proxy->connection_count == 0;
+    return proxy->is_paused || proxy->is_draining;
+}
+
+bool proxy_idle(const struct proxy *proxy)
+{
+    return proxy_pauses(proxy) && proxy->is_draining && proxy->connection_count == 0 && list_empty(&proxy->handovers);
 }
 
 void proxy_time(struct proxy *proxy, uint64_t now_ns)
@@ -200,6 +222,13 @@ void proxy_check_retired(struct connection *connection)
     set_retired_timer(proxy, connection->retired_ns);
 }
 
+void proxy_keep_retired(struct connection *connection)
+{
+    if (connection->retired_ns != 0)
+        set_retired_timer(connection->proxy, connection->retired_ns);
+    proxy_check_retired(connection);
+}
+
 void proxy_drain_retired(struct proxy *proxy, uint64_t timeout_ns)
 {
     proxy->retired_ns = proxy->now_ns + timeout_ns;
@@ -210,7 +239,7 @@ static void end_retired(struct connection *connection)
 {
     struct proxy *proxy = connection->proxy;
 
-    if (connection->retired_ns == 0 || connection->end != END_NONE)
+    if (connection->retired_ns == 0 || connection->end != END_NONE || connection->halt == HALT_REACHED)
         return;
     if (connection->retired_ns > proxy->now_ns) {
         set_retired_timer(proxy, connection->retired_ns);
@@ -241,7 +270,7 @@ static void run_timers(struct proxy *proxy)
     while ((node = list_pop_front(&expired))) {
         struct timer *timer = list_entry(node, struct timer, node);
 
-        if (timer == &proxy->resume_timer && proxy->is_draining)
+        if (timer == &proxy->resume_timer && (proxy->is_draining || proxy->is_paused))
             cancel_accepts(proxy);
         else if (timer == &proxy->resume_timer)
             resume_listeners(proxy);
@@ -251,6 +280,8 @@ static void run_timers(struct proxy *proxy)
             listener_say_refused(proxy);
         else if (timer == &proxy->news_timer)
             upstreams_say_rest(proxy->upstreams, proxy->now_ns);
+        else if (timer == &proxy->handover_timer)
+            handovers_look(proxy);
         else if (timer == &proxy->log_limit.timer)
             log_limit_say(proxy);
         else if (timer == &proxy->retired_timer)
@@ -359,12 +390,15 @@ void proxy_tick(struct proxy *proxy, uint64_t now_ns)
     uint64_t turn_ns = now_ns - proxy->now_ns;
 
     proxy->now_ns = now_ns;
+    rest_tell(proxy);
     run_hellos(proxy, turn_ns);
     run_timers(proxy);
     if (!list_empty(&proxy->starved))
         feed_starved(proxy);
     if (proxy->is_queue_due)
         dial_run_queues(proxy);
+    if (proxy->is_handover_due || (proxy->is_draining && !list_empty(&proxy->handovers)))
+        handovers_run(proxy);
     if (upstreams_due_ns(proxy->upstreams) != 0 && !timer_is_set(&proxy->news_timer))
         timer_set(&proxy->wheel, &proxy->news_timer, upstreams_due_ns(proxy->upstreams));
     if (proxy->now_ns - proxy->trimmed_ns >= TRIM_NS)
@@ -375,7 +409,7 @@ uint64_t proxy_wait_ns(const struct proxy *proxy, uint64_t now_ns)
 {
     uint64_t wait_ns = timer_wheel_wait_ns(&proxy->wheel, now_ns);
 
-    if (!list_empty(&proxy->hellos) || proxy->is_queue_due)
+    if (!list_empty(&proxy->hellos) || !list_empty(&proxy->rested) || proxy->is_queue_due || proxy->is_handover_due)
         return 0;
     // Memory that a burst took goes back although nothing happens any more.
     if (wait_ns > TRIM_NS && (!buffer_pool_is_trimmed(proxy->pool) || is_crowd_gone(proxy)))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "upstream.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,13 +86,27 @@ static void forget(struct seen *seen)
     seen->slow_until_ns = 0;
 }
 
+// A server of a name at the address of its site. NULL: no memory.
+static struct held *make_held(const struct config_server *config, const struct servers_site *site)
+{
+    struct held *held = calloc(1, sizeof(*held));
+
+    if (!held)
+        return NULL;
+    held->users = 1;
+    held->server = *config;
+    held->server.address = (struct config_address){.socket = site->address, .length = site->length};
+    address_text(&held->server.address, held->text);
+    held->server.address.text = held->text;
+    return held;
+}
+
 // The address that a server of a name has now. False: no memory.
 static bool see(struct upstreams *upstreams, size_t which, size_t server)
 {
     struct upstream *upstream = &upstreams->each[which];
     struct seen *seen = &upstream->seen[server];
     struct servers_site site;
-    struct held *held;
 
     servers_site(upstreams->servers, servers_number(upstreams->servers, which, server), &site);
     if (site.version == seen->version && seen->held)
@@ -100,16 +115,10 @@ static bool see(struct upstreams *upstreams, size_t which, size_t server)
     seen->version = site.version;
     if (site.presence != SERVERS_HERE)
         return true;
-    held = calloc(1, sizeof(*held));
-    if (!held)
+    seen->held = make_held(&upstream->config->servers[server], &site);
+    if (!seen->held)
         return false;
-    held->users = 1;
-    held->server = upstream->config->servers[server];
-    held->server.address = (struct config_address){.socket = site.address, .length = site.length};
-    address_text(&held->server.address, held->text);
-    held->server.address.text = held->text;
-    seen->held = held;
-    upstream->identities[server] = balance_hash(held->text, strlen(held->text));
+    upstream->identities[server] = balance_hash(seen->held->text, strlen(seen->held->text));
     return true;
 }
 
@@ -416,6 +425,89 @@ enum upstream_answer upstream_choose(struct upstreams *upstreams, const struct u
 void upstream_give(struct upstreams *upstreams, size_t upstream, size_t server)
 {
     servers_give(upstreams->servers, upstreams->worker, servers_number(upstreams->servers, upstream, server));
+}
+
+// ---- those that come from another worker ----
+
+static bool is_text(const char *text, const char *wanted, size_t length)
+{
+    return strlen(text) == length && memcmp(text, wanted, length) == 0;
+}
+
+// Of a name, at its address now or, if nobody has taken its place since, its last one.
+static int adopt_named(struct upstreams *upstreams, size_t which, size_t server,
+                       const struct upstream_adopted *wanted, const struct config_server **ret_held)
+{
+    const struct config_server *config = config_of(upstreams, which, server);
+    size_t number = servers_number(upstreams->servers, which, server);
+    struct seen *seen = &upstreams->each[which].seen[server];
+    char text[ADDRESS_TEXT_SIZE];
+    struct servers_site site;
+    struct held *held;
+
+    servers_site(upstreams->servers, number, &site);
+    if (site.presence == SERVERS_EMPTY)
+        return -ENOENT;
+    address_text(&(struct config_address){.socket = site.address, .length = site.length}, text);
+    if (!is_text(text, wanted->text, wanted->length))
+        return -ENOENT;
+    (void)servers_take(upstreams->servers, upstreams->worker, number, 0);
+    held = seen->held && seen->version == site.version ? seen->held : make_held(config, &site);
+    if (!held || servers_site_version(upstreams->servers, number) != site.version) {
+        int error = held ? -ENOENT : -ENOMEM;
+
+        if (held && held != seen->held)
+            upstream_drop(&held->server);
+        servers_give(upstreams->servers, upstreams->worker, number);
+        return error;
+    }
+    if (held == seen->held)
+        held->users++;
+    *ret_held = &held->server;
+    return 0;
+}
+
+static int adopt_server(struct upstreams *upstreams, size_t which, size_t server,
+                        const struct upstream_adopted *wanted, const struct config_server **ret_held)
+{
+    const struct config_server *config = config_of(upstreams, which, server);
+
+    if (config->name)
+        return adopt_named(upstreams, which, server, wanted, ret_held);
+    if (!is_text(config->address.text, wanted->text, wanted->length))
+        return -ENOENT;
+    (void)servers_take(upstreams->servers, upstreams->worker,
+                       servers_number(upstreams->servers, which, server), 0);
+    *ret_held = config;
+    return 0;
+}
+
+// Servers of the same name come first: an address may stand there twice.
+static bool is_preferred(const struct config_server *config, const struct upstream_adopted *wanted)
+{
+    if (!config->name || !wanted->name)
+        return !config->name && !wanted->name;
+    return is_text(config->name->text, wanted->name, wanted->name_length);
+}
+
+int upstream_adopt(struct upstreams *upstreams, size_t upstream, const struct upstream_adopted *wanted,
+                   size_t *ret_server, const struct config_server **ret_held)
+{
+    size_t count = upstreams->each[upstream].config->server_count;
+
+    for (int prefers = 1; prefers >= 0; prefers--) {
+        for (size_t i = 0; i < count; i++) {
+            int error;
+
+            if (is_preferred(config_of(upstreams, upstream, i), wanted) != (bool)prefers)
+                continue;
+            error = adopt_server(upstreams, upstream, i, wanted, ret_held);
+            *ret_server = i;
+            if (error != -ENOENT)
+                return error;
+        }
+    }
+    return -ENOENT;
 }
 
 // ---- what became of it ----

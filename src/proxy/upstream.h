@@ -43,6 +43,18 @@ void upstream_give(struct upstreams *upstreams, size_t upstream, size_t server);
 // The server with its address as it was when it was chosen: it stays until upstream_drop(), whatever becomes of its name.
 const struct config_server *upstream_hold(struct upstreams *upstreams, size_t upstream, size_t server);
 void upstream_drop(const struct config_server *server); // NULL is accepted
+// A server by its address as text and, where it has one, its host name's; neither is terminated.
+struct upstream_adopted {
+    const char *text;
+    size_t length;
+    const char *name; // NULL: none
+    size_t name_length;
+};
+
+// Takes a place at that server, though it has as many as it may, and holds it: one that its name has lost a moment ago is still known. 0,
+// -ENOENT (there is none), -ENOMEM.
+int upstream_adopt(struct upstreams *upstreams, size_t upstream, const struct upstream_adopted *wanted,
+                   size_t *ret_server, const struct config_server **ret_held);
 // Whether the server is still at this address.
 bool upstream_is_still(const struct upstreams *upstreams, size_t upstream, size_t server,
                        const struct config_server *held);

@@ -106,6 +106,11 @@ const char *record_cipher_library(enum record_cipher cipher)
     return record_cipher_aead(cipher) == &aead_evp ? "OpenSSL" : "libipsec-mb";
 }
 
+bool record_cipher_is_there(enum record_cipher cipher)
+{
+    return fetched[cipher] != NULL;
+}
+
 size_t record_cipher_key_size(enum record_cipher cipher)
 {
     return ciphers[cipher].key_size;

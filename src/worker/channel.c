@@ -26,12 +26,26 @@ static bool is_after(uint32_t a, uint32_t b)
 
 static void tell(struct channel *channel)
 {
-    if (channel->is_ending || channel->is_over || channel->send_op.in_flight ||
-        !is_after(channel->acted, channel->told))
+    if (channel->is_ending || channel->is_over || channel->send_op.in_flight)
         return;
-    channel->answer = (struct worker_message){.type = WORKER_CHANGED, .sequence = channel->acted};
+    if (channel->news_count > 0)
+        channel->answer = channel->news[0];
+    else if (is_after(channel->acted, channel->told))
+        channel->answer = (struct worker_message){.type = WORKER_CHANGED, .sequence = channel->acted};
+    else
+        return;
     ring_send(channel->ring, &channel->send_op, channel->fd, &channel->answer, sizeof(channel->answer),
               MSG_NOSIGNAL);
+}
+
+static void said(struct channel *channel)
+{
+    if (channel->answer.type == WORKER_CHANGED) {
+        channel->told = channel->answer.sequence;
+        return;
+    }
+    channel->news_count--;
+    memmove(channel->news, channel->news + 1, channel->news_count * sizeof(channel->news[0]));
 }
 
 static void on_sent(struct ring_op *op, const struct ring_completion *completion)
@@ -39,7 +53,7 @@ static void on_sent(struct ring_op *op, const struct ring_completion *completion
     struct channel *channel = list_entry(op, struct channel, send_op);
 
     if (completion->result == (int)sizeof(channel->answer))
-        channel->told = channel->answer.sequence;
+        said(channel);
     else if (completion->result != -EAGAIN && completion->result != -EINTR && completion->result != -ENOMEM)
         return;    // the master is gone: the poll says so
     tell(channel); // what was acted upon meanwhile
@@ -92,7 +106,7 @@ static int receive(struct channel *channel, struct worker_message *message, int 
     return length == (ssize_t)sizeof(*message) ? 1 : -EBADMSG;
 }
 
-static void act(struct channel *channel, const struct worker_message *message, int fd)
+static void act(struct channel *channel, const struct worker_message *message, int *fd)
 {
     if (!channel->owner->message(channel->owner->owner, message, fd)) {
         channel->is_over = true;
@@ -110,7 +124,7 @@ static bool take_message(struct channel *channel)
     int result = receive(channel, &message, &fd);
 
     if (result > 0)
-        act(channel, &message, fd);
+        act(channel, &message, &fd);
     if (fd >= 0)
         close(fd);
     reserve(channel);
@@ -158,6 +172,15 @@ int channel_say_ready(struct channel *channel)
     struct worker_message ready = {.type = WORKER_READY, .sequence = channel->acted};
 
     return send(channel->fd, &ready, sizeof(ready), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int channel_say(struct channel *channel, const struct worker_message *message)
+{
+    if (channel->news_count == CHANNEL_NEWS_MAX)
+        return -ENOBUFS;
+    channel->news[channel->news_count++] = *message;
+    tell(channel);
+    return 0;
 }
 
 void channel_finish(struct channel *channel)

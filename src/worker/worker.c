@@ -13,6 +13,7 @@
 #include "channel.h"
 #include "privileges.h"
 #include "ringbolt/clock.h"
+#include "ringbolt/handover.h"
 #include "ringbolt/listing.h"
 #include "ringbolt/log.h"
 #include "ringbolt/proxy.h"
@@ -75,7 +76,45 @@ static void drain_retired(struct worker *worker, uint64_t timeout_ms)
     proxy_drain_retired(worker->proxy, timeout_ms * CLOCK_NS_PER_MS);
 }
 
-static bool on_message(void *owner, const struct worker_message *message, int fd)
+static void tell_given(struct worker *worker, const struct handover_outcome *outcome)
+{
+    struct worker_message message = {.type = outcome->broken ? WORKER_GIVE_FAILED : WORKER_GIVEN,
+                                     .sequence = outcome->is_all,
+                                     .value = (uint64_t)outcome->given << 32 | outcome->kept};
+    int error = channel_say(&worker->channel, &message);
+
+    if (error < 0)
+        log_warning("the master takes no messages", log_errno(error));
+}
+
+static void on_given(void *owner, const struct handover_outcome *outcome)
+{
+    tell_given(owner, outcome);
+}
+
+static void give(struct worker *worker, uint64_t value, int fd)
+{
+    bool is_all = value == UINT64_MAX;
+    struct handover_order order = {.most = is_all ? HANDOVER_ALL : (uint32_t)value,
+                                   .age_ns = is_all ? 0 : (value >> 32) * CLOCK_NS_PER_MS};
+    int error = fd >= 0 ? proxy_give(worker->proxy, fd, &order, on_given, worker) : -EBADF;
+    struct handover_outcome none = {.is_all = is_all, .broken = "it could not begin"};
+
+    if (error == 0)
+        return;
+    log_warning("cannot hand over connections", log_errno(error));
+    tell_given(worker, &none);
+}
+
+static void take(struct worker *worker, int fd)
+{
+    int error = fd >= 0 ? proxy_take(worker->proxy, fd) : -EBADF;
+
+    if (error < 0) // the giver sees the end of file, and keeps what it has
+        log_warning("cannot take over connections", log_errno(error));
+}
+
+static bool on_message(void *owner, const struct worker_message *message, int *fd)
 {
     struct worker *worker = owner;
     int error = 0;
@@ -88,18 +127,29 @@ static bool on_message(void *owner, const struct worker_message *message, int fd
         proxy_stop(worker->proxy);
         break;
     case WORKER_CHANGE:
-        error = apply_change(worker, fd, message->value);
+        error = apply_change(worker, *fd, message->value);
         break;
     case WORKER_PING:
         break; // the channel answers
     case WORKER_LOG:
-        error = dup3(fd, STDERR_FILENO, 0) < 0 ? -errno : 0;
+        error = dup3(*fd, STDERR_FILENO, 0) < 0 ? -errno : 0;
         break;
     case WORKER_LIST:
         proxy_list(worker->proxy, message->value == 1, worker->setup->listing);
         break;
     case WORKER_DRAIN_RETIRED:
         drain_retired(worker, message->value);
+        break;
+    case WORKER_GIVE:
+        give(worker, message->value, *fd);
+        *fd = -1;
+        break;
+    case WORKER_TAKE:
+        take(worker, *fd);
+        *fd = -1;
+        break;
+    case WORKER_PAUSE:
+        proxy_pause(worker->proxy, message->value != 0);
         break;
     default:
         error = -EBADMSG;

@@ -25,6 +25,8 @@ struct stage {
     struct admission *admission;
     struct proxy *proxy;
     struct stats *stats;
+    bool hands_over;               // set: connections may end elsewhere than they began
+    uint64_t ended;                // how many have, once stage_close() was called
     struct stats_listener counted; // what the listener has counted, once stage_close() was called
 };
 

@@ -32,6 +32,8 @@ struct peer {
     bool is_open; // the proxy has it open
     bool is_connected;
     bool is_waiting; // in an accept queue
+    bool lingers;    // to close it is to reset it
+    unsigned copies; // of its descriptor, with the same number, that were passed to others
     int listener;
     struct pipe in;  // into the proxy
     struct pipe out; // out of the proxy
@@ -49,6 +51,7 @@ struct peer {
 enum kind { ACCEPT, CONNECT, RECEIVE, RECEIVE_IDLE, RECEIVE_MESSAGE, SEND, SEND_MESSAGE, POLL };
 
 struct pending {
+    struct ring *ring;
     enum kind kind;
     struct ring_op *op;
     int fd;
@@ -71,6 +74,7 @@ static struct {
     struct pending pending[PENDING_MAX];
     unsigned pending_count;
     struct ring_completion queue[QUEUE_MAX];
+    struct ring *queue_of[QUEUE_MAX]; // whose each is
     unsigned queue_count;
     enum world_dial dial;
     world_dialler *dialler; // NULL: dial says
@@ -258,6 +262,12 @@ void peer_capacity(struct peer *peer, size_t in, size_t out)
     peer->out.capacity = out;
 }
 
+void world_pass(int fd)
+{
+    assert(socket_of(fd)->is_open);
+    socket_of(fd)->copies++;
+}
+
 int socket_open(int family)
 {
     struct peer *peer;
@@ -325,6 +335,12 @@ void socket_close(int fd, bool reset)
         return;
     peer = socket_of(fd);
     assert(peer->is_open);
+    if (peer->copies > 0) {
+        peer->copies--;
+        peer->lingers |= reset; // SO_LINGER is the socket's: whoever closes it last resets it
+        return;
+    }
+    reset |= peer->lingers;
     for (unsigned i = 0; i < world.pending_count; i++)
         assert(world.pending[i].fd != fd); // closing under an operation
     peer->is_open = false;
@@ -511,15 +527,18 @@ int socket_discard(int fd)
 
 int ring_create(const struct ring_options *options, struct ring **ret, const char **ret_why)
 {
-    static struct ring ring;
+    static struct ring rings[2]; // of two workers
+    struct ring *ring = rings[0].pool ? &rings[1] : &rings[0];
 
-    ring.pool = options->pool;
-    *ret = &ring;
+    assert(!ring->pool);
+    ring->pool = options->pool;
+    *ret = ring;
     return 0;
 }
 
 void ring_destroy(struct ring *ring)
 {
+    ring->pool = NULL;
 }
 
 void ring_probe(struct ring_probe *ret)
@@ -527,9 +546,10 @@ void ring_probe(struct ring_probe *ret)
     memset(ret, 0, sizeof(*ret));
 }
 
-static void complete(struct ring_op *op, int result, struct buffer *buffer)
+static void complete(struct ring *ring, struct ring_op *op, int result, struct buffer *buffer)
 {
     assert(world.queue_count < QUEUE_MAX);
+    world.queue_of[world.queue_count] = ring;
     world.queue[world.queue_count++] = (struct ring_completion){.op = op, .result = result, .buffer = buffer};
 }
 
@@ -539,7 +559,7 @@ static void start(struct ring_op *op, struct pending pending)
     op->in_flight = true;
     pending.op = op;
     if (world_chance(world_trouble)) {
-        complete(op, world_chance(50) ? -EAGAIN : -ENOMEM, NULL);
+        complete(pending.ring, op, world_chance(50) ? -EAGAIN : -ENOMEM, NULL);
         return;
     }
     assert(world.pending_count < PENDING_MAX);
@@ -548,44 +568,44 @@ static void start(struct ring_op *op, struct pending pending)
 
 void ring_accept(struct ring *ring, struct ring_op *op, int fd)
 {
-    start(op, (struct pending){.kind = ACCEPT, .fd = fd});
+    start(op, (struct pending){.ring = ring, .kind = ACCEPT, .fd = fd});
 }
 
 void ring_connect(struct ring *ring, struct ring_op *op, int fd, const struct sockaddr *address, socklen_t length)
 {
-    start(op, (struct pending){.kind = CONNECT, .fd = fd, .data = (void *)address});
+    start(op, (struct pending){.ring = ring, .kind = CONNECT, .fd = fd, .data = (void *)address});
 }
 
 void ring_receive(struct ring *ring, struct ring_op *op, int fd, void *data, size_t length, int flags)
 {
     assert(length > 0);
-    start(op, (struct pending){.kind = RECEIVE, .fd = fd, .data = data, .length = length, .flags = flags});
+    start(op, (struct pending){.ring = ring, .kind = RECEIVE, .fd = fd, .data = data, .length = length, .flags = flags});
 }
 
 void ring_receive_idle(struct ring *ring, struct ring_op *op, int fd)
 {
-    start(op, (struct pending){.kind = RECEIVE_IDLE, .fd = fd});
+    start(op, (struct pending){.ring = ring, .kind = RECEIVE_IDLE, .fd = fd});
 }
 
 void ring_receive_message(struct ring *ring, struct ring_op *op, int fd, struct msghdr *message, int flags)
 {
-    start(op, (struct pending){.kind = RECEIVE_MESSAGE, .fd = fd, .message = message, .flags = flags});
+    start(op, (struct pending){.ring = ring, .kind = RECEIVE_MESSAGE, .fd = fd, .message = message, .flags = flags});
 }
 
 void ring_send(struct ring *ring, struct ring_op *op, int fd, const void *data, size_t length, int flags)
 {
     assert(length > 0);
-    start(op, (struct pending){.kind = SEND, .fd = fd, .data = (void *)data, .length = length});
+    start(op, (struct pending){.ring = ring, .kind = SEND, .fd = fd, .data = (void *)data, .length = length});
 }
 
 void ring_send_message(struct ring *ring, struct ring_op *op, int fd, const struct msghdr *message, int flags)
 {
-    start(op, (struct pending){.kind = SEND_MESSAGE, .fd = fd, .message = (struct msghdr *)message});
+    start(op, (struct pending){.ring = ring, .kind = SEND_MESSAGE, .fd = fd, .message = (struct msghdr *)message});
 }
 
 void ring_poll(struct ring *ring, struct ring_op *op, int fd, unsigned events)
 {
-    start(op, (struct pending){.kind = POLL, .fd = fd, .events = events});
+    start(op, (struct pending){.ring = ring, .kind = POLL, .fd = fd, .events = events});
 }
 
 void ring_cancel(struct ring *ring, struct ring_op *op)
@@ -839,13 +859,13 @@ static bool progress(struct ring *ring)
         struct buffer *buffer = NULL;
         int result;
 
-        if (world_chance(30))
+        if (pending.ring != ring || world_chance(30))
             continue;
         result = run(ring, &pending, &buffer);
         if (result == BLOCKED)
             continue;
         world.pending[at] = world.pending[--world.pending_count];
-        complete(pending.op, result, buffer);
+        complete(ring, pending.op, result, buffer);
         moved = true;
     }
     return moved;
@@ -856,11 +876,20 @@ void ring_submit(struct ring *ring)
     progress(ring);
 }
 
+static unsigned queue_length(const struct ring *ring)
+{
+    unsigned length = 0;
+
+    for (unsigned i = 0; i < world.queue_count; i++)
+        length += world.queue_of[i] == ring;
+    return length;
+}
+
 int ring_wait(struct ring *ring, uint64_t wait_ns)
 {
     bool moved = progress(ring);
 
-    if (!moved && world.queue_count == 0)
+    if (!moved && queue_length(ring) == 0)
         world.now_ns += wait_ns < 50 * CLOCK_NS_PER_MS ? wait_ns : 50 * CLOCK_NS_PER_MS;
     else
         world.now_ns += world_below(CLOCK_NS_PER_MS);
@@ -869,13 +898,17 @@ int ring_wait(struct ring *ring, uint64_t wait_ns)
 
 bool ring_next(struct ring *ring, struct ring_completion *ret)
 {
-    unsigned at;
+    unsigned length = queue_length(ring);
+    unsigned skip;
+    unsigned at = 0;
 
-    if (world.queue_count == 0)
+    if (length == 0)
         return false;
-    at = (unsigned)world_below(world.queue_count); // any order
+    for (skip = (unsigned)world_below(length); skip > 0 || world.queue_of[at] != ring; at++) // any order
+        skip -= world.queue_of[at] == ring;
     *ret = world.queue[at];
     world.queue[at] = world.queue[--world.queue_count];
+    world.queue_of[at] = world.queue_of[world.queue_count];
     ret->op->in_flight = false;
     return true;
 }

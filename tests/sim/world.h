@@ -43,6 +43,9 @@ void world_dial_by(world_dialler *dialler);
 // The peer of the last outgoing connection that was accepted; NULL when there is none since the last call.
 struct peer *world_dialled(void);
 
+// Another descriptor for the same socket, with the same number (whoever sends one to a process gives it such): the socket is closed with the last.
+void world_pass(int fd);
+
 // The addresses that the sockets of clients have.
 #define WORLD_PEER  0xc0000201u // 192.0.2.1
 #define WORLD_LOCAL 0xc0000202u

@@ -230,9 +230,39 @@ static void test_unix_sockets_have_no_network(void **state)
     admission_destroy(admission);
 }
 
+// One that comes from another worker counts although its network has as many as it may, and makes no rate.
+static void test_adopt(void **state)
+{
+    struct admission *admission = create(1, 1);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000201u)};
+    uint32_t places[2];
+    uint32_t place;
+
+    assert_int_equal(enter(admission, 0, "192.0.2.1", START_NS, &place), ADMISSION_GRANTED);
+    for (unsigned i = 0; i < 2; i++)
+        places[i] = admission_client_adopt(admission, 1, (struct sockaddr *)&address);
+    admission_client_leave(admission, 0, place);
+    admission_client_leave(admission, 1, places[0]);
+    assert_int_equal(enter(admission, 2, "192.0.2.1", START_NS + 9 * CLOCK_NS_PER_S, &place),
+                     ADMISSION_CLIENT_CONNECTIONS);
+    admission_client_leave(admission, 1, places[1]);
+    assert_int_equal(enter(admission, 2, "192.0.2.1", START_NS + 9 * CLOCK_NS_PER_S, &place), ADMISSION_GRANTED);
+    listeners[0].connections = 1;
+    admission_adopt(admission, 1, 0);
+    admission_adopt(admission, 1, 0);
+    admission_leave(admission, 1, 0);
+    assert_int_equal(admission_full(admission, 0, START_NS), ADMISSION_FULL_LISTENER);
+    admission_leave(admission, 1, 0);
+    assert_int_equal(admission_full(admission, 0, START_NS), ADMISSION_OPEN);
+    address.sin_family = AF_UNIX;
+    assert_int_equal(admission_client_adopt(admission, 1, (struct sockaddr *)&address), ADMISSION_UNCOUNTED);
+    admission_destroy(admission);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_adopt),
         cmocka_unit_test(test_connections_of_a_client),
         cmocka_unit_test(test_networks),
         cmocka_unit_test(test_rate_of_a_client),

@@ -26,16 +26,22 @@ static struct worker_message last;
 static unsigned count;
 static char came[16]; // what was in the descriptor that came along
 static bool does_refuse;
+static bool does_take; // the descriptor
+static int taken_fd;
 
-static bool on_message(void *owner, const struct worker_message *message, int fd)
+static bool on_message(void *owner, const struct worker_message *message, int *fd)
 {
     assert_ptr_equal(owner, &count);
     last = *message;
     count++;
     memset(came, 0, sizeof(came));
-    if (fd >= 0) {
-        assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-        assert_true(pread(fd, came, sizeof(came) - 1, 0) >= 0);
+    if (*fd >= 0) {
+        assert_true(fcntl(*fd, F_GETFD) & FD_CLOEXEC);
+        assert_true(pread(*fd, came, sizeof(came) - 1, 0) >= 0);
+    }
+    if (does_take) {
+        taken_fd = *fd;
+        *fd = -1;
     }
     return !does_refuse;
 }
@@ -55,7 +61,7 @@ static int set_up(void **unused)
         return -1;
     master = pair[0];
     count = 0;
-    does_refuse = false;
+    does_refuse = does_take = false;
     if (channel_init(&channel, ring, pair[1], 7, &owner) < 0)
         return -1;
     channel_start(&channel);
@@ -170,6 +176,47 @@ static void descriptor_comes_along(void **unused)
     assert_string_equal(came, "a change");
 }
 
+static void descriptor_is_taken(void **unused)
+{
+    int fd = file_with("a change");
+
+    (void)unused;
+    does_take = true;
+    tell(WORKER_GIVE, 8, fd);
+    close(fd);
+    assert_int_equal(answer(), 8);
+    assert_return_code(fcntl(taken_fd, F_GETFD), errno);
+    close(taken_fd);
+}
+
+// What the worker says of itself and what it answers come in turn; who says too much to a master that does not read is told.
+static void says_what_nobody_asked_for(void **unused)
+{
+    struct worker_message message = {.type = WORKER_GIVEN, .value = 0};
+    unsigned said = 0;
+    unsigned heard = 0;
+    uint32_t answered = 0;
+
+    (void)unused;
+    while (channel_say(&channel, &message) == 0)
+        message.value = ++said;
+    assert_int_equal(said, CHANNEL_NEWS_MAX);
+    tell(WORKER_PING, 8, -1);
+    while (heard < said || answered != 8) {
+        struct ring_completion completion;
+        ssize_t length = recv(master, &message, sizeof(message), MSG_DONTWAIT);
+
+        if (length == (ssize_t)sizeof(message) && message.type == WORKER_GIVEN)
+            assert_int_equal(message.value, heard++);
+        else if (length == (ssize_t)sizeof(message))
+            answered = message.sequence;
+        assert_int_equal(ring_wait(ring, CLOCK_NS_PER_S / 100), 0);
+        while (ring_next(ring, &completion))
+            completion.op->handler(completion.op, &completion);
+    }
+    assert_int_equal(channel_say(&channel, &message), 0);
+}
+
 // A worker full of connections gets its certificates all the same.
 static void no_descriptor_left(void **unused)
 {
@@ -243,6 +290,8 @@ int main(void)
         test_of(says_ready),
         test_of(answers_once_for_several),
         test_of(descriptor_comes_along),
+        test_of(descriptor_is_taken),
+        test_of(says_what_nobody_asked_for),
         test_of(no_descriptor_left),
         test_of(sequence_wraps),
         test_of(what_cannot_be_done_is_not_answered),

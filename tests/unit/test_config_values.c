@@ -56,6 +56,10 @@ static const struct bad bad_values[] = {
      "c:3:21: `connect`: 366d is too long; at most `365d` are allowed\n"},
     {"a time overflowing", BOTH "timeouts: {half_closed: 99999999999999999999h}\n",
      "c:3:25: `half_closed`: 99999999999999999999h is too long; at most `365d` are allowed\n"},
+    {"rebalance", BOTH "rebalance: {threshold: 101, connections: 1, age: soon}\n",
+     "c:3:24: `threshold` cannot be `101`; write a number from 0 to 100\n"
+     "c:3:42: `connections` cannot be `1`; write a number from 2 to 10000000\n"
+     "c:3:50: `age` cannot be `soon`; " TIME},
     {"shutdown_timeout", BOTH "shutdown_timeout: never\n",
      "c:3:19: `shutdown_timeout` cannot be `never`; " TIME},
     {"a listener's port alone",
@@ -192,7 +196,8 @@ static void test_everything(void **state)
              "upstreams:\n"
              "- {name: first, tcp: {keepalive: 2m, user_timeout: 1ms, transparent: yes}, balance: round_robin, servers: [{address: 'unix:/run/b'}]}\n"
              "- {name: second, servers: [{address: '[::1]:1'}, {address: '127.0.0.1:2'}]}\n"
-             "sandbox: {seccomp: required, landlock: off, io_uring: auto}\n");
+             "sandbox: {seccomp: required, landlock: off, io_uring: auto}\n"
+             "rebalance: {threshold: 0, connections: 2, age: 3s}\n");
     const struct config_tls *tls = &config->listeners[0].tls;
 
     assert_int_equal(config->workers, 7);
@@ -208,6 +213,9 @@ static void test_everything(void **state)
     assert_int_equal(config->ktls.transmit, CONFIG_KTLS_OFF);
     assert_int_equal(config->ktls.receive, CONFIG_KTLS_REQUIRED);
     assert_int_equal(config->ktls.offload_after, 262144);
+    assert_int_equal(config->rebalance.threshold, 0);
+    assert_int_equal(config->rebalance.connections, 2);
+    assert_int_equal(config->rebalance.age_ns, 3 * SECOND_NS);
     assert_int_equal(config->sandbox.seccomp, CONFIG_SANDBOX_REQUIRED);
     assert_int_equal(config->sandbox.landlock, CONFIG_SANDBOX_OFF);
     assert_int_equal(config->sandbox.io_uring, CONFIG_SANDBOX_AUTO);

@@ -110,6 +110,32 @@ static void test_empty_wheel_waits_for_ever(void **state)
     assert_true(timer_wheel_wait_ns(&wheel, 5) == UINT64_MAX);
 }
 
+// A handler whose timer has expired cancels, or sets again, another one that has expired with it: those that are left still fire.
+static void test_timer_cancelled_when_due(void **state)
+{
+    struct timer_wheel wheel;
+    struct timer timers[4];
+    struct list expired;
+
+    timer_wheel_init(&wheel, 0);
+    for (unsigned i = 0; i < 4; i++) {
+        timer_init(&timers[i]);
+        timer_set(&wheel, &timers[i], i < 3 ? 1 : 50 * TIMER_TICK_NS);
+    }
+    list_init(&expired);
+    timer_wheel_expired(&wheel, 10 * TIMER_TICK_NS, &expired);
+    assert_ptr_equal(list_pop_front(&expired), &timers[0].node);
+    timer_cancel(&wheel, &timers[1]);
+    timer_set(&wheel, &timers[2], 60 * TIMER_TICK_NS);
+    assert_true(list_empty(&expired));
+    assert_true(timer_wheel_wait_ns(&wheel, 10 * TIMER_TICK_NS) != UINT64_MAX);
+    timer_wheel_expired(&wheel, 100 * TIMER_TICK_NS, &expired);
+    assert_ptr_equal(list_pop_front(&expired), &timers[3].node);
+    assert_ptr_equal(list_pop_front(&expired), &timers[2].node);
+    assert_null(list_pop_front(&expired));
+    assert_true(timer_wheel_wait_ns(&wheel, 100 * TIMER_TICK_NS) == UINT64_MAX);
+}
+
 // ---- buffers ----
 
 static void test_pool_keeps_its_budget(void **state)
@@ -467,6 +493,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wheel),
         cmocka_unit_test(test_empty_wheel_waits_for_ever),
+        cmocka_unit_test(test_timer_cancelled_when_due),
         cmocka_unit_test(test_pool_keeps_its_budget),
         cmocka_unit_test(test_trimmed_buffers_work),
         cmocka_unit_test(test_consume),

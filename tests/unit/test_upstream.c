@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -465,6 +466,99 @@ static void test_queue_places(void **state)
     assert_int_equal(servers_live(table, 0), 0);
 }
 
+// ---- those that come from another worker ----
+
+// The server, a place of which is taken; NONE: there is none.
+static size_t adopt(const char *text, const char *name, const struct config_server **ret_held)
+{
+    struct upstream_adopted wanted = {
+        .text = text, .length = strlen(text), .name = name, .name_length = name ? strlen(name) : 0};
+    size_t server = NONE;
+    int error = upstream_adopt(workers[1], 0, &wanted, &server, ret_held);
+
+    assert_true(error == 0 || error == -ENOENT);
+    return error == 0 ? server : NONE;
+}
+
+static void let_go(size_t server, const struct config_server *held)
+{
+    upstream_drop(held);
+    upstream_give(workers[1], 0, server);
+}
+
+static void test_adopt(void **state)
+{
+    const struct config_server *held;
+
+    server_configs[1].max_connections = 1;
+    begin();
+    for (unsigned i = 0; i < 2; i++) { // though it is full
+        assert_int_equal(adopt("192.0.2.1:80", NULL, &held), 1);
+        assert_ptr_equal(held, &server_configs[1]);
+    }
+    assert_int_equal(servers_live(table, 1), 2);
+    assert_int_equal(adopt("192.0.2.5:80", NULL, &held), NONE); // not one of this upstream
+    assert_int_equal(adopt("192.0.2.1:8", NULL, &held), NONE);
+    assert_int_equal(adopt("", NULL, &held), NONE);
+    assert_int_equal(servers_live(table, 1), 2);
+}
+
+static void set_site(size_t server, enum servers_presence presence, uint8_t last)
+{
+    struct config_address address = {.length = sizeof(struct sockaddr_in)};
+    struct sockaddr_in *in = (struct sockaddr_in *)&address.socket;
+
+    in->sin_family = AF_INET;
+    in->sin_port = htons(80);
+    in->sin_addr.s_addr = htonl(0xc0000200u + last);
+    servers_set_site(table, 0, servers_number(table, 0, server), presence, &address);
+}
+
+static void test_adopt_named(void **state)
+{
+    static struct config_name names[2] = {{.text = (char *)"a.example:80", .first = 1, .count = 1},
+                                          {.text = (char *)"b.example:80", .first = 2, .count = 1}};
+    const struct config_server *held;
+
+    upstream_configs[0].names = names;
+    upstream_configs[0].name_count = 2;
+    for (size_t i = 0; i < 2; i++) {
+        server_configs[1 + i].name = &names[i];
+        server_configs[1 + i].address.text = NULL;
+    }
+    upstream_configs[1].server_count = 1;
+    begin();
+    assert_int_equal(adopt("192.0.2.9:80", "a.example:80", &held), NONE);
+    // The same address by both names: it is the one by which it was found.
+    set_site(1, SERVERS_HERE, 9);
+    set_site(2, SERVERS_HERE, 9);
+    for (unsigned i = 0; i < 2; i++) { // not looked at yet by this worker; and looked at
+        assert_int_equal(adopt("192.0.2.9:80", "b.example:80", &held), 2);
+        assert_string_equal(held->address.text, "192.0.2.9:80");
+        assert_ptr_equal(held->name, &names[1]);
+        let_go(2, held);
+        (void)upstream_count(workers[1], 0);
+        upstream_give(workers[1], 0, choose(1));
+    }
+    // In the file it has no name: any that is at the address.
+    assert_int_equal(adopt("192.0.2.9:80", NULL, &held), 1);
+    let_go(1, held);
+    // What stands in the file is found by a name that has gone.
+    assert_int_equal(adopt("192.0.2.0:80", "c.example:80", &held), 0);
+    let_go(0, held);
+    // Its name has lost it, and nobody has its place yet; and then somebody has.
+    set_site(2, SERVERS_GONE, 9);
+    assert_int_equal(adopt("192.0.2.9:80", "b.example:80", &held), 2);
+    assert_string_equal(held->address.text, "192.0.2.9:80");
+    assert_int_equal(servers_live(table, 2), 1);
+    let_go(2, held);
+    set_site(1, SERVERS_HERE, 8);
+    set_site(2, SERVERS_HERE, 7);
+    assert_int_equal(adopt("192.0.2.9:80", "b.example:80", &held), NONE);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(servers_live(table, i), 0);
+}
+
 #define test_of(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 // Lines of the log that begin with the level and message; all that was written is taken.
@@ -533,6 +627,8 @@ int main(void)
         test_of(test_limits),
         test_of(test_limit_between_processes),
         test_of(test_queue_places),
+        test_of(test_adopt),
+        test_of(test_adopt_named),
         test_of(test_flapping_is_summarised),
     };
 
