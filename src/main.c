@@ -12,6 +12,7 @@
 #include "ringbolt/pki.h"
 #include "src/cli/cli.h"
 #include "src/control/http.h"
+#include "src/control/keeper.h"
 #include "src/control/lookup.h"
 #include "src/control/responder_fetch.h"
 
@@ -55,6 +56,10 @@ static enum cli_status run(const struct cli_options *options)
     enum cli_status status = CLI_CONFIG;
     int error;
 
+    if (control_inherit(control) < 0) {
+        control_destroy(control);
+        return CLI_FAILED;
+    }
     report_init(&report, options->file ? options->file : "command line");
     error =
         options->file ? config_load(options->file, &config, &report) : make_quick(options, &config, &report);
@@ -75,6 +80,7 @@ static enum cli_status run(const struct cli_options *options)
     goto out;
 complain:
     report_print(&report, stderr);
+    control_failed(control, &report);
 out:
     control_destroy(control);
     config_destroy(config);
@@ -136,6 +142,10 @@ int main(int argc, char **argv)
         lookup_child();
     if (argc == 2 && strcmp(argv[1], HTTP_COMMAND) == 0) // likewise
         http_child();
+    if (argc == KEEPER_ARGUMENTS && strcmp(argv[1], KEEPER_COMMAND) == 0) // likewise
+        keeper_main(argv);
+    if (argc > 1 && strcmp(argv[1], "run") == 0)
+        control_remember(argv);
     status = cli_parse(argc, argv, &options);
     if (status != CLI_OK)
         return status;
@@ -149,6 +159,7 @@ int main(int argc, char **argv)
         cli_print_probe(options.json);
         break;
     case CLI_RELOAD:
+    case CLI_UPGRADE:
     case CLI_DRAIN:
     case CLI_STOP:
     case CLI_STATUS:

@@ -18,11 +18,20 @@
 // A master that is not running yet: what a configuration names, read and found good.
 struct control;
 
-// First of all, before the configuration is loaded: keeps the bytes of its file, so that a reload can tell later whether it was
+// First of all in a process that is to `run`, before its options are parsed: notes program, arguments, environment and standard error, as a
+// successor is to be started with them (docs/upgrade.md). Once.
+void control_remember(char **argv);
+
+// Before the configuration is loaded: keeps the bytes of its file, so that a reload can tell later whether it was
 // changed since. file: absolute or relative path; NULL: no file (the command line). A file that can't be read is config_load()'s
 // to complain about. Aborts on no memory, as all of start-up.
 struct control *control_create(const char *file);
 void control_destroy(struct control *control); // NULL is accepted; wipes
+
+// Takes what a predecessor leaves, if there is one: it has executed us. 0, or -errno with a line in the log.
+int control_inherit(struct control *control);
+// Tells the predecessor, if there is one, that we can't start, with the errors of `report`.
+void control_failed(struct control *control, const struct report *report);
 
 struct control_options {
     const struct config *config; // stays the caller's, and must outlive the control

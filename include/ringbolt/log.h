@@ -55,6 +55,9 @@ bool log_enabled(enum log_level level);
 // Writes one line. `message` is plain text of ours, lower case, without a full stop.
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count);
 
+// Calls `witness` (NULL: nobody) with each line of level LOG_ERROR beside writing it: message and fields as text, without time and level.
+void log_witness(void (*witness)(const char *text));
+
 // strerror for either sign; the text is static storage, one for each thread.
 const char *log_error_text(int error);
 

@@ -98,6 +98,12 @@ struct loader *loader_create(bool may_ask);
 void loader_destroy(struct loader *loader); // NULL is accepted
 // From now on nobody is asked at the terminal: for a master that serves. What was answered stays known.
 void loader_ask_no_more(struct loader *loader);
+// For a successor, which has no terminal: `each` is called for everything that was answered; the texts live during the call, the phrase in
+// secret memory. And there: as if it had been answered. -EINVAL: it is empty, or too long.
+void loader_answers(const struct loader *loader,
+                    void (*each)(void *owner, const char *path, const char *phrase, size_t length),
+                    void *owner);
+int loader_answer(struct loader *loader, const char *path, const char *phrase, size_t length);
 
 // Reads one certificate and checks that its files parse, that the key matches, that it is a kind we serve (RSA of at least 2048
 // bits, ECDSA P-256/P-384/P-521, Ed25519), in time, meant for servers (key usage, extended key usage), and its chain in order: what is
@@ -136,6 +142,11 @@ int staple_request(const struct certificate *certificate, struct material_bytes 
 // Makes a development certificate (ECDSA P-256, 30 days, localhost, 127.0.0.1, ::1) and its authority in memory. With ca_file not
 // NULL the authority's certificate is written there as PEM (whole or not at all; a regular file is replaced, anything else refused).
 int certificate_develop(const char *ca_file, struct report *report, struct certificate **ret);
+// The same certificate in another process: of DER and PKCS#8 that one has in `leaf`, `authority` and `key`. -EINVAL with a line in `report`: it is
+// none, or has ended.
+int certificate_develop_again(const struct material_bytes *leaf, const struct material_bytes *authority,
+                              const struct material_bytes *key, struct report *report,
+                              struct certificate **ret);
 
 // Each accepts NULL; secrets are wiped.
 void certificate_destroy(struct certificate *certificate);
@@ -204,6 +215,8 @@ void material_forked(struct material *material);
 void material_count(struct material *material, _Atomic uint64_t *used);
 
 bool material_is_retired(const struct material *material, uint64_t id);
+// All of those; *ret_count of them, which hold until the next change.
+const uint64_t *material_retired(const struct material *material, size_t *ret_count);
 
 // How many certificates a listener has.
 size_t material_certificate_count(const struct material *material, size_t listener);

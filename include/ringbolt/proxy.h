@@ -18,6 +18,12 @@
 
 struct proxy;
 
+// A further socket of a listener, beside its first one: a predecessor with more workers had more of them.
+struct proxy_socket {
+    size_t listener;
+    int fd;
+};
+
 struct proxy_setup {
     const struct config *config;
     const struct record_probe *probe;
@@ -26,6 +32,8 @@ struct proxy_setup {
         *client_contexts; // config->upstream_count of them, NULL for those without `tls`; NULL: all are
     const struct material *material; // what the contexts serve: asked which certificates are retired
     const int *listeners;            // as many listening sockets; stay the caller's
+    const struct proxy_socket *more; // further ones, `more_count` of them; likewise
+    size_t more_count;
     const int *acme; // as many descriptors of the folders of `redirect.acme`, or -1; NULL: none at all; stay the caller's
     struct ring *ring;
     struct buffer_pool *pool;

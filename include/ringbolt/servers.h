@@ -26,13 +26,11 @@ struct servers_state {
     _Atomic uint32_t order;          // enum servers_order; written by the master alone
     _Atomic uint32_t is_out;         // it failed: no connections but trials
     _Atomic uint32_t failures;       // connects that failed, in a row
-    _Atomic uint32_t failures_total; // since the start, as the following
-    _Atomic uint64_t connects_total; // connects that succeeded
     _Atomic uint64_t changed_ns;     // when is_out or order changed last; 0: never
     _Atomic uint64_t out_until_ns;   // is_out: when the next trial may be; UINT64_MAX: checks decide
     _Atomic uint64_t trial_until_ns; // a trial is under way, at most until then
     _Atomic uint64_t returned_ns;    // when it came back; 0: it was never away
-    char padding[72];                // two cache lines each: nobody shares one
+    char padding[80];                // two cache lines each: nobody shares one
 };
 
 // Whether a server that was found by a name is there.
@@ -108,9 +106,8 @@ uint32_t servers_site_changes(const struct servers *servers, size_t upstream);
 // another address has found no place taken after it was SERVERS_GONE.
 void servers_set_site(struct servers *servers, size_t upstream, size_t number, enum servers_presence presence,
                       const struct config_address *address);
-// A server joins whose name has this address now: it is taken for well, and starts slowly. is_new: it is another one than was here
-// before. To be called before servers_set_site().
-void servers_join(struct servers_state *state, bool is_new, uint64_t now_ns);
+// A server joins whose name has this address now: it is taken for well, and starts slowly. To be called before servers_set_site().
+void servers_join(struct servers_state *state, uint64_t now_ns);
 
 // ---- orders ----
 

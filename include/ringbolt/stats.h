@@ -4,16 +4,24 @@
 // it alone writes, so that counting is a load and a store without a lock; a worker that replaces one that died goes on where
 // that one stopped. Readers add the parts up.
 //
+// A generation takes its predecessor's block over as it is, and reads it along while the predecessor lives; then it adds what was counted
+// there to a part of its own (stats_settle()). So counters go on through reloads and upgrades, and each thing is counted once.
+//
 // All structs here are made of stats_word alone: that is how they are added up. What goes up only is a counter; "now" marks those that
-// go down again, which the master clears when a worker has died.
+// go down again, which the master clears when a worker has died. Who gives a word another meaning, without changing a size or a name,
+// raises STATS_LAYOUT.
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "ringbolt/config.h"
 #include "ringbolt/record.h"
+
+#define STATS_LAYOUT           1
+#define STATS_PREDECESSORS_MAX 8 // generations that drain at the same time
 
 typedef _Atomic uint64_t stats_word;
 
@@ -133,6 +141,8 @@ struct stats_server {
     stats_word bytes_in;
     stats_word bytes_out;
     stats_word ends[STATS_ENDS]; // of connections that it had taken
+    stats_word connects;         // that succeeded
+    stats_word failures;         // connects that failed
 };
 
 // ---- the block ----
@@ -140,7 +150,7 @@ struct stats_server {
 struct stats;
 
 // Parts for config->workers workers. Servers count through all upstreams, as in ringbolt/servers.h. -errno, or 0 and *ret. Forked
-// processes share what it holds.
+// processes share what it holds; for a successor it lives as long as one of them does that has not executed another program.
 int stats_create(const struct config *config, struct stats **ret);
 void stats_destroy(struct stats *stats); // NULL is accepted
 
@@ -150,12 +160,36 @@ struct stats_listener *stats_listener(const struct stats *stats, unsigned worker
 struct stats_upstream *stats_upstream(const struct stats *stats, unsigned worker, size_t upstream);
 struct stats_server *stats_server(const struct stats *stats, unsigned worker, size_t server);
 
-// All workers together.
+// All workers together, and what predecessors counted and have now.
 void stats_sum_workers(const struct stats *stats, struct stats_worker *ret);
 void stats_sum_listener(const struct stats *stats, size_t listener, struct stats_listener *ret);
 void stats_sum_upstream(const struct stats *stats, size_t upstream, struct stats_upstream *ret);
 void stats_sum_server(const struct stats *stats, size_t server, struct stats_server *ret);
-uint64_t stats_connections(const struct stats *stats); // now
+uint64_t stats_connections(const struct stats *stats); // now; also for workers
+// One worker: counters with those of the predecessors' workers that it stands for; what is "now", its own.
+void stats_sum_worker(const struct stats *stats, unsigned worker, struct stats_worker *ret);
 
-// By the master: a worker has died. What it had now is lost: it is counted as such, and 0. How many connections that were.
+// ---- by the master alone ----
+
+// A worker has died. What it had now is lost: it is counted as such, and 0. How many connections that were.
 uint64_t stats_forget(struct stats *stats, unsigned worker);
+
+// A server that is found by a name is another one from now on, with this address as text: it is counted from nothing.
+void stats_renew_server(struct stats *stats, const char *upstream, size_t server, const char *text);
+
+// The block for a successor: a descriptor that can be read only. Ours.
+int stats_descriptor(const struct stats *stats);
+// The predecessors' of ours, which it needs too. Returns how many; the descriptors stay ours.
+size_t stats_predecessors(const struct stats *stats, int fds[static STATS_PREDECESSORS_MAX]);
+
+// Takes a predecessor's block, before the workers are forked (those that are there already don't see its connections). On success the
+// descriptor is ours. Where there is no place any more the one that was taken first is settled, as if it were gone. -EINVAL and
+// *ret_why, static: it is none, or another release's, and its counters are not ours; -EEXIST: we have it; or -errno.
+int stats_take(struct stats *stats, int fd, const char **ret_why);
+
+// Adds to ours what predecessors counted that are gone, their workers too, and forgets them. What they had now is lost, as with stats_forget().
+// Returns how many live. To be called from time to time while there are any.
+unsigned stats_settle(struct stats *stats);
+// is_later: stats_settle() does nothing until it is called with false. So it must be from the moment our block goes to a successor until that has failed,
+// else what we settle meanwhile is counted twice there; and with a successor as long as its predecessor may still take over from it.
+void stats_settle_later(struct stats *stats, bool is_later);

@@ -62,6 +62,9 @@ struct worker_setup {
     const struct sandbox *sandbox; // what it is to be held by
     const int
         *listeners; // config->listener_count listening sockets, this worker's own of each SO_REUSEPORT group
+    const struct proxy_socket *more; // further ones of such groups: a predecessor had more workers
+    size_t more_count;
+    bool is_paused; // accepts when WORKER_PAUSE says so
     int channel;
     struct listing_page *listing; // this worker's, shared with the master
     struct stats *stats;         // shared by all workers, as the following

@@ -43,6 +43,7 @@ static struct {
     uint64_t lost; // lines since the last one that was written
     bool is_torn;  // the disk was full within a line: the next one must not run into what is there of it
     char process[PROCESS_MAX];
+    void (*witness)(const char *text);
 } state = {.format = LOG_TEXT, .level = LOG_INFO, .fd = STDERR_FILENO};
 
 static const char *const level_names[] = {
@@ -335,6 +336,23 @@ static bool emit(const struct line *line)
     return !state.is_torn;
 }
 
+static void tell_witness(const char *message, const struct log_field *fields, size_t count)
+{
+    struct line line = {.length = 0};
+
+    put_characters(&line, message);
+    for (size_t i = 0; i < count && !line.is_cut; i++)
+        put_field(&line, &fields[i]);
+    put_end(&line, line.is_cut ? TEXT_TRUNCATED : "");
+    line.data[line.length] = '\0';
+    state.witness(line.data);
+}
+
+void log_witness(void (*witness)(const char *text))
+{
+    state.witness = witness;
+}
+
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count)
 {
     const struct log_field lost = log_integer("count", state.lost);
@@ -351,5 +369,7 @@ void log_write(enum log_level level, const char *message, const struct log_field
     build(&line, level, message, fields, count);
     if (!emit(&line))
         state.lost++;
+    if (state.witness && level == LOG_ERROR)
+        tell_witness(message, fields, count);
     errno = saved;
 }

@@ -13,6 +13,8 @@ static const char *command_name(enum cli_command command)
     switch (command) {
     case CLI_RELOAD:
         return "reload";
+    case CLI_UPGRADE:
+        return "upgrade";
     case CLI_DRAIN:
         return "drain";
     case CLI_STOP:
@@ -162,6 +164,8 @@ static void print_reload(const json_t *answer)
     printf("reloaded: %" JSON_INTEGER_FORMAT " changed, %" JSON_INTEGER_FORMAT
            " removed, %" JSON_INTEGER_FORMAT " failed\n",
            number(answer, "changed"), number(answer, "removed"), number(answer, "failed"));
+    if (number(answer, "pid") > 0)
+        printf("the changed configuration is in service (pid %" JSON_INTEGER_FORMAT ")\n", number(answer, "pid"));
 }
 
 // What of a reload is worth a word on standard error, also beside JSON.
@@ -172,14 +176,21 @@ static enum cli_status judge_reload(const json_t *answer)
 
     complain_each(json_object_get(answer, "problems"));
     complain_each(json_object_get(answer, "config_problems"));
-    if (strcmp(config, "changed") == 0)
-        fprintf(stderr, "ringbolt: reload: the configuration was changed, which takes a restart to apply\n");
     if (strcmp(config, "broken") == 0) {
         fprintf(stderr,
                 "ringbolt: reload: the configuration was changed and is broken: a restart would fail\n");
         status = CLI_CONFIG;
     }
     return status;
+}
+
+static void print_upgrade(const json_t *answer)
+{
+    printf("upgraded: ");
+    cli_print_text(stdout, text(answer, "predecessor_version"));
+    printf(" (pid %" JSON_INTEGER_FORMAT ") to ", number(answer, "predecessor_pid"));
+    cli_print_text(stdout, text(answer, "version"));
+    printf(" (pid %" JSON_INTEGER_FORMAT ")\n", number(answer, "pid"));
 }
 
 static void print_drain(const struct cli_options *options, const json_t *answer)
@@ -204,6 +215,9 @@ static void print_answer(const struct cli_options *options, const json_t *answer
     switch (options->command) {
     case CLI_RELOAD:
         print_reload(answer);
+        break;
+    case CLI_UPGRADE:
+        print_upgrade(answer);
         break;
     case CLI_DRAIN:
         print_drain(options, answer);
@@ -248,6 +262,7 @@ enum cli_status cli_call(const struct cli_options *options)
     }
     if (options->command == CLI_RELOAD)
         status = judge_reload(answer);
+    complain_each(json_object_get(answer, "successor_problems"));
     if (!is_ok) {
         fprintf(stderr, "ringbolt: %s: ", command_name(options->command));
         cli_print_text(stderr, text(answer, "error"));

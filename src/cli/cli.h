@@ -23,6 +23,7 @@ enum cli_command {
     CLI_CHECK,
     CLI_PROBE,
     CLI_RELOAD, // and the following: to the running master, by its admin socket
+    CLI_UPGRADE,
     CLI_DRAIN,
     CLI_STOP,
     CLI_STATUS,

@@ -18,7 +18,8 @@ static const char general[] =
     "  ringbolt probe [--json]                   say what this kernel and OpenSSL can do\n"
     "\n"
     "To the one that is running:\n"
-    "  ringbolt reload                           look at certificates, keys and the like again\n"
+    "  ringbolt reload                           look at certificates, keys and the configuration again\n"
+    "  ringbolt upgrade                          go on with the program that is there now\n"
     "  ringbolt drain                            finish what is live, then end\n"
     "  ringbolt drain --certificate NAME         end connections under certificates that were replaced\n"
     "  ringbolt stop                             end at once\n"
@@ -63,7 +64,8 @@ static const char run[] =
     "\n"
     "Signals: TERM finishes what is live (up to shutdown_timeout) and exits; a second TERM, or INT, stops at "
     "once; HUP\n"
-    "looks at certificate files again, as `ringbolt reload` does; USR1 opens log.file again.\n";
+    "looks at certificate files and the configuration again, as `ringbolt reload` does; USR2 is `ringbolt upgrade`;\n"
+    "USR1 opens log.file again.\n";
 
 static const char check[] =
     "Usage: ringbolt check [-c FILE]\n"
@@ -97,11 +99,24 @@ static const char reload[] =
     "responses\n"
     "again, and serves what is new. Connections go on. The command ends when every worker has what is new. "
     "What is\n"
-    "wrong is printed, and the last good one stays in service: status 1. A changed configuration is looked "
-    "at "
-    "and not\n"
-    "applied, which takes a restart; it is printed whether it could be (if not: status 3).\n"
+    "wrong is printed, and the last good one stays in service: status 1. A changed configuration is applied by "
+    "a\n"
+    "successor, which takes over sockets and connections; the command ends when that serves, or has failed "
+    "(status 1):\n"
+    "then the one that asked goes on as it was. A configuration that is broken is printed: status 3.\n"
     "\n" WHERE "      --force        load again what looks the same, too\n";
+
+static const char upgrade[] =
+    "Usage: ringbolt upgrade [-s PATH | -c FILE] [--json]\n"
+    "\n"
+    "The running ringbolt starts the program that is now at the path from which it was started itself, with the "
+    "same\n"
+    "arguments. That one loads the configuration and takes over sockets and connections; the command ends when it "
+    "serves,\n"
+    "or has failed: then the one that was running goes on, the reason is printed, status 1. The process id that "
+    "was\n"
+    "started first stays. docs/upgrade.md.\n"
+    "\n" WHERE;
 
 static const char drain[] =
     "Usage: ringbolt drain [-s PATH | -c FILE] [--certificate NAME [--timeout TIME]] [--json]\n"
@@ -193,6 +208,7 @@ void cli_print_help(const char *topic)
                  {"check", check},
                  {"probe", probe},
                  {"reload", reload},
+                 {"upgrade", upgrade},
                  {"drain", drain},
                  {"stop", stop},
                  {"status", status_text},

@@ -109,6 +109,7 @@ const struct cli_command_table cli_commands[] = {
     {"check", CLI_CHECK, ":c:h", check_options},
     {"probe", CLI_PROBE, ":h", probe_options},
     {"reload", CLI_RELOAD, ":s:c:h", reload_options},
+    {"upgrade", CLI_UPGRADE, ":s:c:h", call_options},
     {"drain", CLI_DRAIN, ":s:c:h", drain_options},
     {"stop", CLI_STOP, ":s:c:h", call_options},
     {"status", CLI_STATUS, ":s:c:h", call_options},
@@ -120,8 +121,6 @@ const struct cli_command_table cli_commands[] = {
     {"completion", CLI_COMPLETION, ":h", help_options},
     {0},
 };
-
-static const char *const reserved[] = {"upgrade"};
 
 static enum cli_status wrong(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -370,10 +369,6 @@ enum cli_status cli_parse(int argc, char **argv, struct cli_options *ret)
                 *ret = options;
             return status;
         }
-    }
-    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
-        if (strcmp(name, reserved[i]) == 0)
-            return wrong("", "%s: not in this version of ringbolt", name);
     }
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         options.command = CLI_VERSION;

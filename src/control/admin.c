@@ -28,6 +28,7 @@ struct admin {
     struct loop_timer retry; // when accepting is tried again
     struct list clients;
     unsigned client_count;
+    bool is_paused;
 };
 
 // ASKING → (WAITING) → ANSWERED
@@ -63,6 +64,7 @@ static void client_destroy(struct admin_client *client)
     struct admin *admin = client->admin;
 
     messages_forget(&client->waiter);
+    succession_forget(admin->master, client);
     loop_timer_stop(&client->patience);
     loop_unwatch(admin->master->loop, &client->watch);
     close(client->fd);
@@ -156,6 +158,22 @@ static void workers_have_acted(void *owner, unsigned late, unsigned first_late)
         (void)json_object_set_new(result, "error", json_string(text));
     }
     admin_answer(client, result);
+}
+
+void admin_hold(struct admin_client *client, json_t *result)
+{
+    client->state = ADMIN_WAITING;
+    client->result = result;
+    loop_timer_stop(&client->patience);
+    (void)loop_events(client->admin->master->loop, &client->watch, 0); // as admin_wait_while()
+}
+
+json_t *admin_held(struct admin_client *client)
+{
+    json_t *result = client->result;
+
+    client->result = NULL;
+    return result;
 }
 
 void admin_wait(struct master *master, struct admin_client *client, json_t *result)
@@ -290,7 +308,7 @@ static void accept_more(struct admin *admin)
 {
     int error = 0;
 
-    if (admin->watch.fd < 0 && admin->socket.fd >= 0 && admin->client_count < CLIENTS_MAX)
+    if (!admin->is_paused && admin->watch.fd < 0 && admin->socket.fd >= 0 && admin->client_count < CLIENTS_MAX)
         error = loop_watch(admin->master->loop, &admin->watch, admin->socket.fd, EPOLLIN, on_connect, admin);
     if (error < 0)
         loop_timer_set(admin->master->loop, &admin->retry, clock_now_ns() + CLOCK_NS_PER_S);
@@ -316,7 +334,9 @@ int admin_open(struct master *master)
         log_error("no memory for the admin socket");
         return -ENOMEM;
     }
-    error = admin_socket_open(&admin->socket, path, master->config->admin.is_default);
+    error = admin_socket_inherit(&admin->socket, path, master->control->inherited);
+    if (error > 0)
+        error = admin_socket_open(&admin->socket, path, master->config->admin.is_default);
     if (error < 0) {
         free(admin);
         return master->config->admin.is_default ? 0 : error; // said there
@@ -325,9 +345,37 @@ int admin_open(struct master *master)
     admin->watch.fd = -1;
     list_init(&admin->clients);
     loop_timer_init(&admin->retry, on_retry, admin);
+    admin->is_paused = !succession_leads(master);
     accept_more(admin);
     master->admin = admin;
     return 0;
+}
+
+void admin_pause(struct admin *admin, bool is_paused)
+{
+    if (!admin)
+        return;
+    admin->is_paused = is_paused;
+    if (is_paused)
+        loop_unwatch(admin->master->loop, &admin->watch);
+    else
+        accept_more(admin);
+}
+
+int admin_leave(const struct admin *admin, struct estate *ret)
+{
+    return admin ? admin_socket_leave(&admin->socket, ret) : 0;
+}
+
+void admin_own(struct admin *admin, const struct estate *inherited)
+{
+    admin_socket_own(admin ? &admin->socket : NULL, inherited);
+}
+
+void admin_disown(struct admin *admin)
+{
+    if (admin)
+        admin->socket.file.is_ours = false;
 }
 
 void admin_close(struct admin *admin)

@@ -10,6 +10,7 @@
 #include "messages.h"
 #include "ringbolt/admin.h"
 
+struct estate;
 struct master;
 struct admin;
 struct admin_client;
@@ -22,6 +23,11 @@ extern uint64_t admin_workers_patience_ns;
 // Listens at config->admin.socket. 0 and master->admin (NULL when there is none to be had, or it was nobody's wish: a warning), or -errno
 // with the reason and the cure in the log.
 int admin_open(struct master *master);
+// Whether clients are accepted: not while another master leads. They wait in the kernel's queue. NULL is accepted, as by the following.
+void admin_pause(struct admin *admin, bool is_paused);
+int admin_leave(const struct admin *admin, struct estate *ret);               // adds the socket to the estate: 0 or -errno
+void admin_own(struct admin *admin, const struct estate *inherited); // the file is ours from now on
+void admin_disown(struct admin *admin);                                       // it is the successor's
 // Drops everybody and removes the file if it is ours. NULL is accepted.
 void admin_close(struct admin *admin);
 
@@ -37,6 +43,11 @@ void admin_command(struct master *master, struct admin_client *client, const jso
 void admin_answer(struct admin_client *client, json_t *answer);
 // {"ok": false, "error": "…"}
 void admin_refuse(struct admin_client *client, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// An answer that waits for the successor: admin_answer() comes later, if the client is still there (succession_forget()).
+void admin_hold(struct admin_client *client, json_t *result);
+// What admin_hold() was given; the reference is the caller's.
+json_t *admin_held(struct admin_client *client);
 
 // An answer that waits for the workers. The client may go away meanwhile: then `done` is never called. `result` (a reference, taken) becomes
 // the answer after `done` has put the outcome in.

@@ -24,6 +24,7 @@ const char *admin_state_text(const struct master *master)
 {
     static const char *const texts[] = {[MASTER_STARTING] = "starting",
                                         [MASTER_SERVING] = "serving",
+                                        [MASTER_SUPERSEDED] = "superseded",
                                         [MASTER_DRAINING] = "draining",
                                         [MASTER_STOPPING] = "stopping"};
 
@@ -52,6 +53,35 @@ static void stop(struct master *master, struct admin_client *client, const json_
     master_stop(master);
 }
 
+// ---- upgrade ----
+
+// The answer is `result` (a reference, taken) and what came of it: of the successor, or why there is none.
+static void succeed(struct master *master, struct admin_client *client, enum succession_kind kind, json_t *result)
+{
+    const char *why;
+
+    if (!result) {
+        admin_answer(client, NULL);
+        return;
+    }
+    admin_hold(client, result);
+    why = succession_begin(master, kind, client);
+    if (!why)
+        return;
+    result = admin_held(client);
+    (void)json_object_set_new(result, "ok", json_false());
+    (void)json_object_set_new(result, "error", json_string(why));
+    admin_answer(client, result);
+}
+
+static void upgrade(struct master *master, struct admin_client *client, const json_t *request)
+{
+    (void)request;
+    succeed(master, client, SUCCESSION_UPGRADE,
+            json_pack("{s:b, s:i, s:s, s:s?}", "ok", 1, "predecessor_pid", (int)getpid(), "predecessor_version",
+                      RINGBOLT_VERSION, "program", start_program()));
+}
+
 // ---- reload ----
 
 struct problems {
@@ -71,6 +101,7 @@ static void reload(struct master *master, struct admin_client *client, const jso
     static const char *const texts[] = {[RELOAD_CONFIG_SAME] = "same",
                                         [RELOAD_CONFIG_CHANGED] = "changed",
                                         [RELOAD_CONFIG_BROKEN] = "broken"};
+    json_t *result;
     const json_t *force = json_object_get(request, "force");
     struct problems problems = {.files = json_array(), .config = json_array()};
     struct reload_outcome outcome;
@@ -84,11 +115,14 @@ static void reload(struct master *master, struct admin_client *client, const jso
         goto out;
     }
     reload_everything(master, json_is_true(force), add_problem, &problems, &outcome);
-    admin_wait(master, client,
-               json_pack("{s:b, s:I, s:I, s:I, s:O, s:s, s:O}", "ok", 1, "changed",
-                         (json_int_t)outcome.files.changed, "failed", (json_int_t)outcome.files.failed,
-                         "removed", (json_int_t)outcome.files.removed, "problems", problems.files, "config",
-                         texts[outcome.config], "config_problems", problems.config));
+    result = json_pack("{s:b, s:I, s:I, s:I, s:O, s:s, s:O}", "ok", 1, "changed",
+                       (json_int_t)outcome.files.changed, "failed", (json_int_t)outcome.files.failed, "removed",
+                       (json_int_t)outcome.files.removed, "problems", problems.files, "config",
+                       texts[outcome.config], "config_problems", problems.config);
+    if (outcome.config == RELOAD_CONFIG_CHANGED)
+        succeed(master, client, SUCCESSION_RELOAD, result);
+    else
+        admin_wait(master, client, result);
 out:
     json_decref(problems.files);
     json_decref(problems.config);
@@ -201,6 +235,7 @@ static const struct {
     {"server", {"server", "state"}, admin_servers},
     {"status", {NULL}, status},
     {"stop", {NULL}, stop},
+    {"upgrade", {NULL}, upgrade},
 };
 
 static bool is_member(size_t command, const char *key)
@@ -248,6 +283,6 @@ void admin_command(struct master *master, struct admin_client *client, const jso
         return;
     }
     admin_refuse(client,
-                 "there is no command `%.100s`; there are certificates, connections, drain, ping, reload, server, status and stop",
+                 "there is no command `%.100s`; there are certificates, connections, drain, ping, reload, server, status, stop and upgrade",
                  name);
 }

@@ -94,14 +94,16 @@ static json_t *server_json(const struct master *master, size_t upstream, size_t 
 {
     const struct config_server *config = &master->config->upstreams[upstream].servers[server];
     struct servers_state *state = state_of(master, upstream, server);
+    struct stats_server sum;
 
+    stats_sum_server(master->stats, servers_number(master->servers, upstream, server), &sum);
     return json_pack(
         "{s:o, s:s, s:s, s:o, s:i, s:b, s:i, s:i, s:I, s:I, s:I}", "address", admin_text(address), "state",
         order_text(state), "health", atomic_load(&state->is_out) ? "out" : "up", "since",
         time_json(atomic_load(&state->changed_ns)), "weight", (int)config->weight, "backup",
         config->is_backup, "max_connections", (int)config->max_connections, "connections",
-        (int)live_of(master, upstream, server), "connects", (json_int_t)atomic_load(&state->connects_total),
-        "failures", (json_int_t)atomic_load(&state->failures_total), "failures_in_a_row",
+        (int)live_of(master, upstream, server), "connects", (json_int_t)stats_get(&sum.connects),
+        "failures", (json_int_t)stats_get(&sum.failures), "failures_in_a_row",
         (json_int_t)atomic_load(&state->failures));
 }
 

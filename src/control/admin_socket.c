@@ -160,6 +160,75 @@ int admin_socket_open(struct admin_socket *ret, const char *path, bool is_defaul
     return 0;
 }
 
+// ---- from one master to the next ----
+
+// One item: a version, whether the file is the predecessor's, its device and inode, the path.
+enum { VERSION = 1, AT_IS_OURS = 1, AT_DEVICE = 8, AT_INODE = 16, AT_PATH = 24 };
+
+int admin_socket_leave(const struct admin_socket *left, struct estate *ret)
+{
+    uint8_t bytes[AT_PATH + sizeof(((struct sockaddr_un *)NULL)->sun_path)] = {VERSION};
+    uint64_t device = left->file.device;
+    uint64_t inode = left->file.inode;
+    size_t length = strlen(left->path); // it was bound: it is not too long
+
+    bytes[AT_IS_OURS] = left->file.is_ours;
+    memcpy(bytes + AT_DEVICE, &device, sizeof(device));
+    memcpy(bytes + AT_INODE, &inode, sizeof(inode));
+    memcpy(bytes + AT_PATH, left->path, length);
+    return estate_add(ret, ESTATE_ADMIN, 0, bytes, AT_PATH + length, left->fd);
+}
+
+// False: it is not what it says.
+static bool parse(const struct estate_item *item, char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)],
+                  struct unix_file *ret)
+{
+    uint64_t device;
+    uint64_t inode;
+
+    if (item->size <= AT_PATH || item->size - AT_PATH >= sizeof(((struct sockaddr_un *)NULL)->sun_path) ||
+        item->bytes[0] != VERSION)
+        return false;
+    memcpy(&device, item->bytes + AT_DEVICE, sizeof(device));
+    memcpy(&inode, item->bytes + AT_INODE, sizeof(inode));
+    memcpy(path, item->bytes + AT_PATH, item->size - AT_PATH);
+    path[item->size - AT_PATH] = '\0';
+    *ret = (struct unix_file){
+        .is_ours = item->bytes[AT_IS_OURS] != 0, .device = (dev_t)device, .inode = (ino_t)inode};
+    return strlen(path) == item->size - AT_PATH;
+}
+
+int admin_socket_inherit(struct admin_socket *ret, const char *path, struct estate *inherited)
+{
+    struct estate_item *item = estate_find(inherited, ESTATE_ADMIN, NULL);
+    char left[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+    struct admin_socket taken;
+
+    if (!item || item->fd < 0 || !parse(item, left, &taken.file) || strcmp(left, path) != 0)
+        return 1;
+    taken.file.is_ours = false;
+    taken.path = strdup(path);
+    if (!taken.path)
+        return -ENOMEM;
+    taken.fd = estate_take_fd(item);
+    *ret = taken;
+    return 0;
+}
+
+void admin_socket_own(struct admin_socket *taken, const struct estate *inherited)
+{
+    const struct estate_item *item = estate_find(inherited, ESTATE_ADMIN, NULL);
+    char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+    struct unix_file file;
+
+    if (!item || !parse(item, path, &file) || !file.is_ours)
+        return;
+    if (item->fd >= 0)
+        unix_file_remove(&file, path);
+    else if (taken)
+        taken->file = file;
+}
+
 void admin_socket_close(struct admin_socket *made)
 {
     unix_file_remove(&made->file, made->path);

@@ -81,6 +81,8 @@ static uint64_t needed(const struct config *config)
 
     // Workers lock keys into memory before they become another.
     keep |= PRIVILEGE(CAP_IPC_LOCK);
+    // A successor with a new configuration listens at ports of its own.
+    keep |= PRIVILEGE(CAP_NET_BIND_SERVICE);
     keep |= confine_worker_keeps(config);
     // Certificates and keys of other owners are read again when they change. Containers often grant only the right to write
     // them as well.

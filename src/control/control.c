@@ -18,6 +18,7 @@
 #include "ringbolt/log.h"
 #include "ringbolt/record.h"
 
+#define ECHO_NS          CLOCK_NS_PER_S       // in which the same signal comes from two sides
 #define STOP_PATIENCE_NS (5 * CLOCK_NS_PER_S) // from WORKER_STOP to SIGKILL
 
 // ---- changes of state ----
@@ -39,6 +40,7 @@ void master_drain(struct master *master)
 
     if (master->state >= MASTER_DRAINING)
         return;
+    succession_ending(master, false);
     log_info("draining", log_integer("connections", supervise_connections(master)),
              log_integer("timeout_ms", config->shutdown_timeout_ns / CLOCK_NS_PER_MS));
     master->state = MASTER_DRAINING;
@@ -52,6 +54,7 @@ void master_stop(struct master *master)
 {
     if (master->state == MASTER_STOPPING)
         return;
+    succession_ending(master, true);
     log_info("stopping", log_integer("connections", supervise_connections(master)));
     stop(master);
 }
@@ -70,12 +73,20 @@ static void deadline_passed(void *owner)
     }
 }
 
-void master_check_ready(struct master *master)
+void master_retire(struct master *master)
+{
+    if (master->state >= MASTER_DRAINING)
+        return;
+    master->state = MASTER_DRAINING;
+    loop_timer_set(master->loop, &master->deadline, clock_now_ns() + master->config->shutdown_timeout_ns);
+    messages_send(master, WORKER_DRAIN, 0);
+    listening_close(&master->listening);
+}
+
+static void say_ready(struct master *master)
 {
     char *addresses;
 
-    if (master->state != MASTER_STARTING || !supervise_all_ready(master))
-        return;
     master->state = MASTER_SERVING;
     addresses = listening_text(&master->listening);
     log_info("ready", log_text("listeners", addresses), log_integer("workers", master->config->workers),
@@ -83,6 +94,25 @@ void master_check_ready(struct master *master)
     free(addresses);
     service_ready(master);
     rebalance_start(master);
+}
+
+void master_lead(struct master *master)
+{
+    if (master->state != MASTER_STARTING)
+        return;
+    estate_forget_secrets(master->control->inherited);
+    listening_lead(&master->listening);
+    messages_send(master, WORKER_PAUSE, 0);
+    service_open(master);
+    say_ready(master);
+    http_start(master->http);
+    admin_pause(master->admin, false);
+}
+
+void master_check_ready(struct master *master)
+{
+    if (master->state == MASTER_STARTING && supervise_all_ready(master) && !succession_ready(master))
+        say_ready(master);
 }
 
 // ---- signals ----
@@ -93,12 +123,22 @@ static void reap(struct master *master)
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        if (!supervise_reap(master, pid, status) && !names_reap(master->names, pid, status) &&
-            !http_reap(master->http, pid, status) && master->reload.responders)
+        if (!supervise_reap(master, pid, status) && !succession_reap(master, pid, status) &&
+            !names_reap(master->names, pid, status) && !http_reap(master->http, pid, status) &&
+            master->reload.responders)
             (void)responders_reap(master->reload.responders, pid, status);
     }
     if (master->state == MASTER_STARTING && master->status != 0)
         stop(master); // one could not start
+}
+
+static void succeed(struct master *master, enum succession_kind kind)
+{
+    const char *why = succession_begin(master, kind, NULL);
+
+    if (why)
+        log_warning(kind == SUCCESSION_UPGRADE ? "no upgrade" : "the changed configuration is not applied",
+                    log_text("reason", why));
 }
 
 static void reload(struct master *master)
@@ -109,11 +149,19 @@ static void reload(struct master *master)
         return;
     service_reloading(master);
     reload_everything(master, false, NULL, NULL, &outcome);
-    service_reloaded(master);
+    if (outcome.config == RELOAD_CONFIG_CHANGED)
+        succeed(master, SUCCESSION_RELOAD);
+    if (master->succession.state != SUCCESSOR_STARTING && master->succession.state != SUCCESSOR_WANTED)
+        service_reloaded(master); // else the successor says it, or its failure does
 }
 
 static void on_signal(struct master *master, int number)
 {
+    if (number != SIGCHLD && succession_pass(master, number)) {
+        if (number == SIGUSR1)
+            log_file_reopen(master); // our workers write there too
+        return;
+    }
     switch (number) {
     case SIGTERM:
     case SIGQUIT:
@@ -132,7 +180,7 @@ static void on_signal(struct master *master, int number)
         log_file_reopen(master);
         break;
     case SIGUSR2:
-        log_warning("USR2 is ignored: this version of ringbolt can't be upgraded while it runs, restart it");
+        succeed(master, SUCCESSION_UPGRADE);
         break;
     case SIGCHLD:
         reap(master);
@@ -142,6 +190,26 @@ static void on_signal(struct master *master, int number)
     }
 }
 
+// Whoever signals the whole group reaches the first process, which passes it on, and us: a second TERM would stop what the first one drains.
+static bool is_echo(struct master *master, const struct signalfd_siginfo *info)
+{
+    struct succession *succession = &master->succession;
+    uint64_t now_ns = clock_now_ns();
+    pid_t sender = (pid_t)info->ssi_pid;
+    bool is_passed =
+        sender != 0 && (sender == succession->first_pid || sender == master->control->predecessor_pid);
+    bool is;
+
+    if (info->ssi_signo != SIGTERM && info->ssi_signo != SIGQUIT)
+        return false;
+    is = succession->term_ns != 0 && now_ns - succession->term_ns < ECHO_NS &&
+         sender != succession->term_sender && (is_passed || succession->term_was_passed);
+    succession->term_ns = now_ns;
+    succession->term_sender = sender;
+    succession->term_was_passed = is_passed;
+    return is;
+}
+
 static void read_signals(void *owner, unsigned events)
 {
     struct master *master = owner;
@@ -149,7 +217,8 @@ static void read_signals(void *owner, unsigned events)
 
     (void)events;
     while (read(master->signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
-        on_signal(master, (int)info.ssi_signo);
+        if (!is_echo(master, &info))
+            on_signal(master, (int)info.ssi_signo);
 }
 
 static int open_signals(struct master *master)
@@ -191,7 +260,8 @@ static int open_loop(struct master *master)
 
 static int serve(struct master *master)
 {
-    while (supervise_alive(master) > 0 || master->state == MASTER_SERVING) {
+    while (supervise_alive(master) > 0 || master->state == MASTER_SERVING ||
+           master->state == MASTER_SUPERSEDED) {
         int error = loop_turn(master->loop);
 
         if (error < 0) {
@@ -199,7 +269,10 @@ static int serve(struct master *master)
             return 1;
         }
     }
-    log_info("stopped", log_integer("status", master->status));
+    if (master->succession.state != SUCCESSOR_RELEASED)
+        log_info("stopped", log_integer("status", master->status));
+    else
+        log_info("superseded master ends", log_integer("pid", getpid()));
     return master->status;
 }
 
@@ -211,7 +284,7 @@ static int start_and_serve(struct master *master)
     }
     if (master->status != 0)
         stop(master);
-    else
+    else if (succession_leads(master))
         http_start(master->http);
     return serve(master);
 }
@@ -219,6 +292,7 @@ static int start_and_serve(struct master *master)
 static void master_finish(struct master *master)
 {
     service_close(master);
+    succession_finish(master);
     rebalance_stop(master);
     admin_close(master->admin);
     names_finish(master->names);
@@ -247,25 +321,34 @@ int control_run(struct control *control)
 
     loop_timer_init(&master.deadline, deadline_passed, &master);
     messages_init(&master.messages);
+    estate_start(&master);
+    succession_init(&master);
     rebalance_init(&master);
     // Before anything of ours could get the number of a descriptor that is claimed to be passed and is not.
     if (activation_open(&master.passed) < 0 || open_loop(&master) < 0) {
         activation_close(&master.passed);
         return 1;
     }
-    service_open(&master);
+    if (succession_leads(&master))
+        service_open(&master);
     status = prepare(&master);
     if (status != 0)
         goto out;
     status = 1;
+    estate_take_counters(&master);
     // The sockets before the first secret is written down anywhere or a child is forked: another instance may serve here.
-    if (open_signals(&master) < 0 || listening_open(&master.listening, master.config, &master.passed) < 0 ||
+    if (open_signals(&master) < 0 || succession_watch(&master) < 0 ||
+        listening_open(&master.listening, master.config, &master.passed, control->inherited) < 0 ||
         admin_open(&master) < 0 || http_open(&master) < 0 || reload_load(&master) < 0 ||
         reload_start(&master) < 0 || checks_start(&master) < 0 || names_start(&master) < 0)
         goto out;
+    estate_take_servers(&master);
+    estate_settle(&master);
     confine_master(&master);
     status = start_and_serve(&master);
 out:
+    if (!succession_leads(&master))
+        control_failed(control, NULL);
     master_finish(&master);
-    return status;
+    return succession_first_end(&master, status);
 }

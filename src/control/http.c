@@ -242,6 +242,40 @@ bool http_reap(struct http *http, pid_t pid, int status)
     return true;
 }
 
+// ---- from one master to the next ----
+
+// One item: a version, whether it is `*`, the address as the configuration has it.
+enum { VERSION = 1, AT_IS_ANY = 1, AT_ADDRESS = 8 };
+
+static void pack(const struct config_address *address, uint8_t bytes[AT_ADDRESS + sizeof(struct sockaddr_storage)])
+{
+    bytes[0] = VERSION;
+    bytes[AT_IS_ANY] = address->text[0] == '*';
+    memcpy(bytes + AT_ADDRESS, &address->socket, address->length);
+}
+
+int http_leave(const struct http *http, struct estate *ret)
+{
+    uint8_t bytes[AT_ADDRESS + sizeof(struct sockaddr_storage)] = {0};
+
+    if (!http)
+        return 0;
+    pack(&http->master->config->admin.http, bytes);
+    return estate_add(ret, ESTATE_HTTP, 0, bytes, AT_ADDRESS + http->master->config->admin.http.length, http->fd);
+}
+
+// The predecessor's socket, if the address is the same still; -1: there is none.
+static int inherit(const struct config_address *address, struct estate *inherited)
+{
+    struct estate_item *item = estate_find(inherited, ESTATE_HTTP, NULL);
+    uint8_t bytes[AT_ADDRESS + sizeof(struct sockaddr_storage)] = {0};
+
+    pack(address, bytes);
+    return item && item->size == AT_ADDRESS + address->length && memcmp(item->bytes, bytes, item->size) == 0
+               ? estate_take_fd(item)
+               : -1;
+}
+
 // ---- life ----
 
 int http_open(struct master *master)
@@ -252,7 +286,9 @@ int http_open(struct master *master)
 
     if (!address->text)
         return 0;
-    fd = listen_at(address);
+    fd = inherit(address, master->control->inherited);
+    if (fd < 0)
+        fd = listen_at(address);
     http = fd < 0 ? NULL : calloc(1, sizeof(*http));
     if (!http) {
         log_error("cannot listen for metrics", log_text("address", address->text),
@@ -274,7 +310,7 @@ const char *http_address(const struct http *http)
     return http ? http->address : NULL;
 }
 
-void http_close(struct http *http)
+void http_pause(struct http *http)
 {
     if (!http)
         return;
@@ -284,7 +320,15 @@ void http_close(struct http *http)
         while (waitpid(http->pid, NULL, 0) < 0 && errno == EINTR)
             ;
     }
+    http->pid = 0;
     close_channel(http);
+}
+
+void http_close(struct http *http)
+{
+    if (!http)
+        return;
+    http_pause(http);
     close(http->fd);
     free(http);
 }

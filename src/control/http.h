@@ -15,6 +15,7 @@
 #define HTTP_ASK_HEALTH 'h' // status_health()
 #define HTTP_ASK_STATUS 's' // status_document()
 
+struct estate;
 struct master;
 struct http;
 
@@ -28,6 +29,9 @@ void http_start(struct http *http); // NULL is accepted
 bool http_reap(struct http *http, pid_t pid, int status);
 // The address with its real port; NULL: there is none.
 const char *http_address(const struct http *http);
+// Ends the child: another master leads. http_start() starts one again.
+void http_pause(struct http *http); // NULL is accepted
+int http_leave(const struct http *http, struct estate *ret); // adds the listening socket to the estate: 0 or -errno; likewise
 void http_close(struct http *http); // NULL is accepted
 
 // ---- the child's side (http_child.c) ----

@@ -115,27 +115,44 @@ static int learn_port(int fd, struct endpoint_address *address)
     return 0;
 }
 
+// The socket becomes the listener's, or is closed.
+static int add(struct listening_sockets *sockets, int fd)
+{
+    int *fds = reallocarray(sockets->fds, sockets->count + 1, sizeof(*fds));
+
+    if (!fds) {
+        close(fd);
+        return -ENOMEM;
+    }
+    sockets->fds = fds;
+    sockets->fds[sockets->count++] = fd;
+    return 0;
+}
+
 // A second instance of the same user could join a group of SO_REUSEPORT sockets without a word, and clients would reach
 // either. So the first socket is bound and listens without that option, which fails when anybody listens there and keeps
 // everybody else away, and only then opens the group to its fellows (net/ipv4/inet_hashtables.c, inet_reuseport_add_sock()).
-static int open_group(struct listening *listening, size_t index, struct endpoint_address *address)
+// What the predecessor left of the group is a beginning; at a port where it listens under another address all are bound with the option.
+static int open_group(struct listening *listening, size_t index, struct endpoint_address *address, bool is_shared)
 {
     const struct config_listener *listener = &listening->config->listeners[index];
+    struct listening_sockets *sockets = &listening->sockets[index];
     int error = 0;
 
-    for (unsigned worker = 0; error == 0 && worker < listening->config->workers; worker++) {
-        int fd = bind_tcp(address, worker > 0);
+    while (error == 0 && sockets->count < listening->config->workers) {
+        bool is_first = sockets->count == 0 && !is_shared;
+        int fd = bind_tcp(address, !is_first);
 
         if (fd < 0)
             return fd;
-        listening->fds[worker * listening->config->listener_count + index] = fd;
-        if (*port_of(address) == 0)
+        error = add(sockets, fd);
+        if (error == 0 && *port_of(address) == 0)
             error = learn_port(fd, address);
         if (error == 0)
             error = tune(fd, listener);
         if (error == 0 && listen(fd, (int)listener->backlog) < 0)
             error = -errno;
-        if (error == 0 && worker == 0)
+        if (error == 0 && is_first)
             error = socket_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     }
     return error;
@@ -143,12 +160,13 @@ static int open_group(struct listening *listening, size_t index, struct endpoint
 
 static void close_group(struct listening *listening, size_t index)
 {
-    for (unsigned worker = 0; worker < listening->config->workers; worker++) {
-        int *fd = &listening->fds[worker * listening->config->listener_count + index];
+    struct listening_sockets *sockets = &listening->sockets[index];
 
-        socket_close(*fd, false);
-        *fd = -1;
-    }
+    for (unsigned i = 0; i < sockets->count; i++)
+        socket_close(sockets->fds[i], false);
+    free(sockets->fds);
+    sockets->fds = NULL;
+    sockets->count = 0;
 }
 
 static struct endpoint_address any_ipv4(struct endpoint_address *six)
@@ -162,37 +180,72 @@ static struct endpoint_address any_ipv4(struct endpoint_address *six)
     return four;
 }
 
-static int open_tcp(struct listening *listening, size_t index)
+static int note_tcp(struct listening *listening, size_t index, const struct endpoint_address *address, bool is_fallback)
 {
-    const struct config_address *configured = &listening->config->listeners[index].address;
-    struct endpoint_address address = {
-        .socket = configured->socket,
-        .length = configured->length,
-        .is_any = configured->text[0] == '*' && configured->socket.ss_family == AF_INET6,
-    };
-    const char *colon = strrchr(configured->text, ':');
-    int host = colon ? (int)(colon - configured->text) : 0;
-    bool is_fallback = false;
-    int error = open_group(listening, index, &address);
+    const char *text = listening->config->listeners[index].address.text;
+    const char *colon = strrchr(text, ':');
+    struct listening_sockets *sockets = &listening->sockets[index];
 
-    if (address.is_any && (error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL)) {
-        log_info("no IPv6 on this machine, listening on 0.0.0.0", log_text("address", configured->text));
-        close_group(listening, index);
-        address = any_ipv4(&address);
-        is_fallback = true;
-        error = open_group(listening, index, &address);
-    }
-    if (error < 0)
-        return error;
-    if (asprintf(&listening->texts[index], "%.*s:%u", is_fallback ? 7 : host,
-                 is_fallback ? "0.0.0.0" : configured->text, ntohs(*port_of(&address))) < 0) {
-        listening->texts[index] = NULL;
+    if (asprintf(&sockets->text, "%.*s:%u", is_fallback ? 7 : colon ? (int)(colon - text) : 0,
+                 is_fallback ? "0.0.0.0" : text, ntohs(*port_of((struct endpoint_address *)(uintptr_t)address))) < 0) {
+        sockets->text = NULL;
         return -ENOMEM;
     }
     return 0;
 }
 
-// ---- sockets that were passed ----
+static struct endpoint_address address_of(const struct config_address *configured)
+{
+    return (struct endpoint_address){
+        .socket = configured->socket,
+        .length = configured->length,
+        .is_any = configured->text[0] == '*' && configured->socket.ss_family == AF_INET6,
+    };
+}
+
+static int open_tcp(struct listening *listening, size_t index, const struct estate *inherited)
+{
+    const struct config_address *configured = &listening->config->listeners[index].address;
+    struct endpoint_address address = address_of(configured);
+    bool is_shared = listening_had_port(inherited, *port_of(&address));
+    bool is_fallback = false;
+    int error;
+
+    listening->sockets[index].kind = LISTENING_GROUP;
+    error = open_group(listening, index, &address, is_shared);
+    if (address.is_any && (error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL)) {
+        log_info("no IPv6 on this machine, listening on 0.0.0.0", log_text("address", configured->text));
+        close_group(listening, index);
+        address = any_ipv4(&address);
+        is_fallback = true;
+        error = open_group(listening, index, &address, is_shared);
+    }
+    return error < 0 ? error : note_tcp(listening, index, &address, is_fallback);
+}
+
+// ---- sockets that were there before us ----
+
+// More workers than the predecessor had make the group larger; of fewer some have several sockets of it.
+static int go_on(struct listening *listening, size_t index)
+{
+    const struct config_address *configured = &listening->config->listeners[index].address;
+    struct listening_sockets *sockets = &listening->sockets[index];
+    struct endpoint_address address = address_of(configured);
+    struct endpoint_address bound = {.length = sizeof(bound.socket)};
+    bool is_fallback;
+    int error = 0;
+
+    if (sockets->kind != LISTENING_GROUP)
+        return (sockets->text = strdup(configured->text)) ? 0 : -ENOMEM;
+    if (getsockname(sockets->fds[0], (struct sockaddr *)&bound.socket, &bound.length) < 0)
+        return -errno;
+    is_fallback = address.is_any && bound.socket.ss_family == AF_INET;
+    if (is_fallback)
+        address = any_ipv4(&address);
+    *port_of(&address) = *port_of(&bound);
+    error = open_group(listening, index, &address, true);
+    return error < 0 ? error : note_tcp(listening, index, &address, is_fallback);
+}
 
 static int prepare_passed(const struct listening *listening, size_t index, int fd)
 {
@@ -212,27 +265,23 @@ static int open_passed(struct listening *listening, size_t index, struct activat
 {
     const struct config *config = listening->config;
     const struct config_address *address = &config->listeners[index].address;
-    unsigned count = 0;
+    struct listening_sockets *sockets = &listening->sockets[index];
     int error = 0;
     int fd;
 
+    sockets->kind = LISTENING_PASSED;
     while (error == 0 && (fd = activation_take(passed, address)) >= 0) {
-        if (count == config->workers) {
+        if (sockets->count == config->workers) {
             close(fd);
             return -E2BIG;
         }
-        listening->fds[count++ * config->listener_count + index] = fd;
-        error = prepare_passed(listening, index, fd);
+        error = add(sockets, fd);
+        if (error == 0)
+            error = prepare_passed(listening, index, fd);
     }
-    for (unsigned worker = count; count > 0 && error == 0 && worker < config->workers; worker++) {
-        fd = fcntl(listening->fds[worker % count * config->listener_count + index], F_DUPFD_CLOEXEC, 0);
-        if (fd < 0)
-            return -errno;
-        listening->fds[worker * config->listener_count + index] = fd;
-    }
-    if (count > 0 && error == 0 && !(listening->texts[index] = strdup(address->text)))
+    if (sockets->count > 0 && error == 0 && !(sockets->text = strdup(address->text)))
         error = -ENOMEM;
-    return error < 0 ? error : count > 0;
+    return error < 0 ? error : sockets->count > 0;
 }
 
 // ---- unix ----
@@ -267,6 +316,7 @@ static mode_t umask_now(void)
 static int open_unix(struct listening *listening, size_t index)
 {
     const struct config_address *address = &listening->config->listeners[index].address;
+    struct listening_sockets *sockets = &listening->sockets[index];
     int error = clear_path(address);
     int fd;
 
@@ -275,54 +325,59 @@ static int open_unix(struct listening *listening, size_t index)
     fd = socket_open(AF_UNIX);
     if (fd < 0)
         return fd;
-    listening->fds[index] = fd;
+    sockets->kind = LISTENING_UNIX;
+    error = add(sockets, fd);
     // nobody executes it
-    error = unix_file_listen(&listening->files[index], fd, unix_of(address), address->length,
-                             umask_now() | 0111, SOMAXCONN);
-    // One socket under a number for each worker: closing is then the same as with TCP.
-    for (unsigned worker = 1; error == 0 && worker < listening->config->workers; worker++) {
-        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-        if (copy < 0)
-            return -errno;
-        listening->fds[worker * listening->config->listener_count + index] = copy;
-    }
-    if (error == 0 && !(listening->texts[index] = strdup(address->text)))
+    if (error == 0)
+        error = unix_file_listen(&sockets->file, fd, unix_of(address), address->length, umask_now() | 0111, SOMAXCONN);
+    if (error == 0 && !(sockets->text = strdup(address->text)))
         error = -ENOMEM;
     return error;
 }
 
 // ---- all of them ----
 
-static int open_one(struct listening *listening, size_t index, struct activation *passed)
+static int open_one(struct listening *listening, size_t index, struct activation *passed, struct estate *inherited)
 {
-    int result = open_passed(listening, index, passed);
+    const struct config_address *address = &listening->config->listeners[index].address;
+    int result = listening_inherit(inherited, address, &listening->sockets[index]);
 
+    if (result > 0)
+        return go_on(listening, index);
+    if (result == 0)
+        result = open_passed(listening, index, passed);
     if (result != 0)
         return result;
-    return listening->config->listeners[index].address.socket.ss_family == AF_UNIX ? open_unix(listening, index)
-                                                                                   : open_tcp(listening, index);
+    return address->socket.ss_family == AF_UNIX ? open_unix(listening, index) : open_tcp(listening, index, inherited);
 }
 
-int listening_open(struct listening *listening, const struct config *config, struct activation *passed)
+// A group has a socket for each worker, or more; what is shared may have fewer.
+static void deal_out(struct listening *listening)
 {
-    size_t total = config->listener_count * config->workers;
+    const struct config *config = listening->config;
 
+    for (unsigned worker = 0; worker < config->workers; worker++) {
+        for (size_t i = 0; i < config->listener_count; i++)
+            listening->firsts[worker * config->listener_count + i] =
+                listening->sockets[i].fds[worker % listening->sockets[i].count];
+    }
+}
+
+int listening_open(struct listening *listening, const struct config *config, struct activation *passed,
+                   struct estate *inherited)
+{
     *listening = (struct listening){
         .config = config,
-        .fds = malloc(total * sizeof(*listening->fds)),
-        .texts = calloc(config->listener_count, sizeof(*listening->texts)),
-        .files = calloc(config->listener_count, sizeof(*listening->files)),
+        .sockets = calloc(config->listener_count, sizeof(*listening->sockets)),
+        .firsts = calloc(config->listener_count * config->workers, sizeof(*listening->firsts)),
     };
-    for (size_t i = 0; listening->fds && i < total; i++)
-        listening->fds[i] = -1;
-    if (!listening->fds || !listening->texts || !listening->files) {
+    if (!listening->sockets || !listening->firsts) {
         log_error("no memory for listening sockets");
         listening_close(listening);
         return -ENOMEM;
     }
     for (size_t i = 0; i < config->listener_count; i++) {
-        int error = open_one(listening, i, passed);
+        int error = open_one(listening, i, passed, inherited);
 
         if (error < 0) {
             complain(listening, i, error);
@@ -334,35 +389,67 @@ int listening_open(struct listening *listening, const struct config *config, str
         listening_close(listening);
         return -EINVAL;
     }
+    deal_out(listening);
     return 0;
 }
 
 void listening_close(struct listening *listening)
 {
-    size_t count = listening->config ? listening->config->listener_count : 0;
+    size_t count = listening->config && listening->sockets ? listening->config->listener_count : 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (listening->files)
-            unix_file_remove(&listening->files[i], unix_of(&listening->config->listeners[i].address)->sun_path);
-        if (listening->fds)
-            close_group(listening, i);
-        if (listening->texts)
-            free(listening->texts[i]);
+        unix_file_remove(&listening->sockets[i].file, unix_of(&listening->config->listeners[i].address)->sun_path);
+        close_group(listening, i);
+        free(listening->sockets[i].text);
     }
-    free(listening->fds);
-    free(listening->texts);
-    free(listening->files);
+    free(listening->sockets);
+    free(listening->firsts);
     *listening = (struct listening){0};
 }
 
 const int *listening_of(const struct listening *listening, unsigned worker)
 {
-    return listening->fds + worker * listening->config->listener_count;
+    return listening->firsts + worker * listening->config->listener_count;
+}
+
+int listening_more(const struct listening *listening, unsigned worker, struct proxy_socket **ret, size_t *ret_count)
+{
+    unsigned workers = listening->config->workers;
+    struct proxy_socket *more;
+    size_t most = 0;
+    size_t count = 0;
+
+    for (size_t i = 0; i < listening->config->listener_count; i++)
+        most += listening->sockets[i].count / workers;
+    more = calloc(most + 1, sizeof(*more));
+    if (!more)
+        return -ENOMEM;
+    for (size_t i = 0; i < listening->config->listener_count; i++) {
+        for (unsigned at = worker + workers; at < listening->sockets[i].count; at += workers)
+            more[count++] = (struct proxy_socket){.listener = i, .fd = listening->sockets[i].fds[at]};
+    }
+    *ret = more;
+    *ret_count = count;
+    return 0;
+}
+
+void listening_lead(struct listening *listening)
+{
+    for (size_t i = 0; i < listening->config->listener_count; i++) {
+        const struct listening_sockets *sockets = &listening->sockets[i];
+        int error = 0;
+
+        for (unsigned k = 0; sockets->is_inherited && error == 0 && k < sockets->count; k++)
+            error = prepare_passed(listening, i, sockets->fds[k]);
+        if (error < 0)
+            log_warning("options of an inherited socket stay as they were",
+                        log_text("address", sockets->text), log_errno(error));
+    }
 }
 
 const char *listening_address(const struct listening *listening, size_t index)
 {
-    return listening->texts ? listening->texts[index] : NULL;
+    return listening->sockets ? listening->sockets[index].text : NULL;
 }
 
 char *listening_text(const struct listening *listening)
@@ -374,7 +461,7 @@ char *listening_text(const struct listening *listening)
     if (!stream)
         return NULL;
     for (size_t i = 0; i < listening->config->listener_count; i++)
-        fprintf(stream, "%s%s", i > 0 ? " " : "", listening->texts[i]);
+        fprintf(stream, "%s%s", i > 0 ? " " : "", listening->sockets[i].text);
     if (fclose(stream) != 0) {
         free(text);
         return NULL;

@@ -10,11 +10,13 @@
 #include "activation.h"
 #include "admin.h"
 #include "checks.h"
+#include "estate.h"
 #include "http.h"
 #include "listen.h"
 #include "loop.h"
 #include "messages.h"
 #include "names.h"
+#include "pack.h"
 #include "rebalance.h"
 #include "reload.h"
 #include "responder.h"
@@ -22,6 +24,7 @@
 #include "ringbolt/worker.h"
 #include "service.h"
 #include "sources.h"
+#include "succession.h"
 #include "supervise.h"
 #include "tickets.h"
 #include "watch.h"
@@ -35,12 +38,17 @@ struct control {
     struct loader *loader;
     struct sources *sources;
     struct tls_upstreams *tls_upstreams;
+    struct pack development; // the development certificate, for a successor; empty: none
+    struct estate *inherited; // what the predecessor left, until it can't come back; NULL: there was none
+    int predecessor;          // the channel to it; -1: none
+    pid_t predecessor_pid;
 };
 
-// The master's life. Left to the right only.
+// The master's life. Left to the right only, but for the one that is said.
 enum master_state {
     MASTER_STARTING, // until every worker was ready once
     MASTER_SERVING,
+    MASTER_SUPERSEDED, // a successor leads, on probation: back to MASTER_SERVING if it fails
     MASTER_DRAINING, // no new connections; the workers finish what is live
     MASTER_STOPPING, // the workers were told to end at once
 };
@@ -66,6 +74,7 @@ struct master {
     struct loop *loop;
     int signals; // signalfd
     struct loop_watch signals_watch;
+    struct loop_timer settle;   // estate_settle()
     struct loop_timer deadline; // DRAINING: of the drain; STOPPING: of the workers' patience
     uint64_t started_ns;
     enum master_state state;
@@ -79,10 +88,15 @@ struct master {
     struct rebalance rebalance;
     struct names *names;   // NULL: no server has a name
     struct service service;
+    struct succession succession;
 };
 
 // The ways out (control.c). Each is harmless when the state is there already or further on.
 void master_drain(struct master *master);
 void master_stop(struct master *master);
+// The predecessor lets us lead: the workers accept, the admin socket answers, and whoever waits for that is told.
+void master_lead(struct master *master);
+// The successor leads for good: what is live is drained, without a word to the service manager.
+void master_retire(struct master *master);
 // Every worker may be ready now: says so.
 void master_check_ready(struct master *master);

@@ -78,7 +78,7 @@ static void found(struct name *name, const struct config_address *addresses, siz
     const struct master *master = name->names->master;
     struct names_outcome outcome;
 
-    names_apply(master->servers, master->config, name->upstream, name->which, name->order, addresses, count,
+    names_apply(master->servers, master->stats, master->config, name->upstream, name->which, name->order, addresses, count,
                 clock_now_ns(), &outcome);
     if (name->trouble[0] != '\0')
         log_info("a server's name is found again", log_text("upstream", name->config->name),
@@ -213,6 +213,13 @@ const char *names_problem(const struct names *names, const struct config_name *w
 }
 
 // ---- orders ----
+
+enum servers_order names_order(const struct names *names, const struct config_name *which)
+{
+    const struct name *name = find(names, which);
+
+    return name ? name->order : SERVERS_READY;
+}
 
 bool names_set_order(struct names *names, const struct config_name *which, enum servers_order order)
 {

@@ -9,6 +9,7 @@
 
 #include "ringbolt/config.h"
 #include "ringbolt/servers.h"
+#include "ringbolt/stats.h"
 
 struct master;
 struct names;
@@ -25,6 +26,9 @@ bool names_reap(struct names *names, int pid, int status);
 
 // What an operator wants of a name: of all its servers, and of those that it gets later. True when one of them changes.
 bool names_set_order(struct names *names, const struct config_name *name, enum servers_order order);
+
+// What names_set_order() said last; NULL is accepted.
+enum servers_order names_order(const struct names *names, const struct config_name *name);
 
 // Addresses that a name has.
 size_t names_count(const struct names *names, const struct config_name *name);
@@ -44,7 +48,7 @@ struct names_outcome {
 };
 
 // The name has these addresses now (ports not set; count 1 or more). An address that another server of the upstream has is left to that one.
-void names_apply(struct servers *servers, const struct config *config, size_t upstream,
+void names_apply(struct servers *servers, struct stats *stats, const struct config *config, size_t upstream,
                  const struct config_name *name, enum servers_order order, const struct config_address *found,
                  size_t count, uint64_t now_ns, struct names_outcome *ret);
 void names_outcome_finish(struct names_outcome *outcome);

@@ -15,6 +15,7 @@
 
 struct applying {
     struct servers *servers;
+    struct stats *stats;
     const struct config_upstream *config;
     size_t upstream;
     const struct config_name *name;
@@ -128,9 +129,14 @@ static void put(struct applying *applying, size_t number, const struct config_ad
 {
     struct servers_state *state = servers_state(applying->servers, number);
 
-    if (is_new)
+    if (is_new) {
+        char text[ADDRESS_TEXT_SIZE];
+
+        address_text(address, text);
         (void)servers_set_order(state, applying->order, applying->now_ns);
-    servers_join(state, is_new, applying->now_ns);
+        stats_renew_server(applying->stats, applying->config->name, number, text);
+    }
+    servers_join(state, applying->now_ns);
     servers_set_site(applying->servers, applying->upstream, number, SERVERS_HERE, address);
     applying->outcome->here++;
     tell(applying->added, applying->outcome->added++, address);
@@ -160,11 +166,12 @@ static void add(struct applying *applying, const struct config_address *address)
 
 // ---- all ----
 
-void names_apply(struct servers *servers, const struct config *config, size_t upstream,
+void names_apply(struct servers *servers, struct stats *stats, const struct config *config, size_t upstream,
                  const struct config_name *name, enum servers_order order, const struct config_address *found,
                  size_t count, uint64_t now_ns, struct names_outcome *ret)
 {
     struct applying applying = {.servers = servers,
+                                .stats = stats,
                                 .config = &config->upstreams[upstream],
                                 .upstream = upstream,
                                 .name = name,

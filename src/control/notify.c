@@ -11,6 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "keeper.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 
@@ -60,7 +61,7 @@ void notify_open(struct notify *ret)
     const char *path = getenv("NOTIFY_SOCKET");
     int error;
 
-    *ret = (struct notify){0};
+    *ret = (struct notify){.relay = -1};
     if (path) {
         error = connect_to(ret, path);
         if (error < 0) {
@@ -80,7 +81,7 @@ void notify_close(struct notify *notify)
 {
     if (notify->length > 0)
         close(notify->fd);
-    *notify = (struct notify){0};
+    *notify = (struct notify){.relay = -1};
 }
 
 void notify_send(struct notify *notify, const char *format, ...)
@@ -97,6 +98,10 @@ void notify_send(struct notify *notify, const char *format, ...)
     va_end(arguments);
     if (length < 0 || (size_t)length >= sizeof(message))
         abort(); // they are our own
+    if (notify->relay >= 0) {
+        keeper_say_text(notify->relay, message);
+        return;
+    }
     do
         sent = sendto(notify->fd, message, (size_t)length, MSG_NOSIGNAL,
                       (const struct sockaddr *)&notify->address, notify->length);

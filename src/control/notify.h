@@ -9,6 +9,7 @@
 
 struct notify {
     int fd;
+    int relay; // the channel to the first process, which the manager listens to: it sends what we say; -1: we do
     struct sockaddr_un address;
     socklen_t length;     // 0: nobody wants to know, and there is no fd
     uint64_t watchdog_ns; // WATCHDOG=1 is expected at least so often; 0: it is not
@@ -19,5 +20,5 @@ struct notify {
 void notify_open(struct notify *ret);
 void notify_close(struct notify *notify); // harmless when closed, and on zeroed memory
 
-// Sends it. Whoever does not read within a second misses it; that is said in the log.
+// Sends it, or has it sent. Whoever does not read within a second misses it; that is said in the log.
 void notify_send(struct notify *notify, const char *format, ...) __attribute__((format(printf, 2, 3)));

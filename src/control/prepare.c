@@ -13,6 +13,7 @@
 
 #include "acme.h"
 #include "confine.h"
+#include "estate_secrets.h"
 #include "master.h"
 #include "ringbolt/file.h"
 #include "ringbolt/listing.h"
@@ -49,6 +50,7 @@ struct control *control_create(const char *file)
 
     if (!control)
         abort();
+    control->predecessor = -1;
     if (file) {
         control->file = absolute_path(file);
         (void)file_read(control->file, CONFIG_SIZE_MAX, &control->bytes, &control->size);
@@ -60,9 +62,15 @@ void control_destroy(struct control *control)
 {
     if (!control)
         return;
+    if (control->inherited)
+        estate_finish(control->inherited);
+    free(control->inherited);
+    if (control->predecessor >= 0)
+        close(control->predecessor);
     sources_destroy(control->sources);
     tls_upstreams_destroy(control->tls_upstreams);
     loader_destroy(control->loader);
+    pack_finish(&control->development);
     free(control->bytes);
     free(control->file);
     free(control);
@@ -93,13 +101,21 @@ int control_load(struct control *control, const struct control_options *options,
 {
     struct certificate *develop = NULL;
     // All that is wrong in one run.
+    bool is_made = false;
     bool is_wrong = tls_check(options->config, report) < 0;
     int error = 0;
 
     control->config = options->config;
-    control->loader = loader_create(options->may_ask);
-    if (is_development(options->config))
-        error = certificate_develop(options->develop_ca, report, &develop);
+    control->loader = loader_create(options->may_ask && !control->inherited);
+    estate_take_passphrases(control);
+    if (is_development(options->config)) {
+        develop = estate_take_development(control);
+        is_made = !develop;
+        if (is_made)
+            error = certificate_develop(options->develop_ca, report, &develop);
+        if (error == 0)
+            development_pack(develop, &control->development);
+    }
     if (error == 0)
         error = sources_load(options->config, control->loader, develop, options->is_check, report,
                              &control->sources);
@@ -108,7 +124,8 @@ int control_load(struct control *control, const struct control_options *options,
     if (error < 0 || is_wrong)
         return -EINVAL;
     sources_servers(control->sources, control->tls_upstreams);
-    if (develop)
+    estate_take_versions(control);
+    if (is_made)
         log_warning("development certificate: made just now, for localhost only, trusted by nobody",
                     log_text("ca", options->develop_ca), log_text("cure", "--cert CHAIN.pem --key KEY.pem"));
     return 0;

@@ -52,6 +52,7 @@ int reload_load(struct master *master)
     sources_initial(master->control->sources, &change);
     if (master->config->tickets.key_count == 0)
         error = tickets_load(master, &change);
+    estate_take_retired(master->control, &change);
     if (error == 0) {
         error = material_apply(master->material, change.data, change.size);
         if (error < 0)
@@ -79,6 +80,7 @@ struct wants {
         struct reload_wanted name;
         const struct certificate *certificate;
         const struct config_ocsp *ocsp;
+        const struct staple *served;
     } * items;
     size_t count;
     size_t capacity;
@@ -108,7 +110,8 @@ static void collect_want(void *owner, const struct source_state *state)
     wants->items[wants->count++] =
         (struct want){.name = {.slot = state->slot, .certificate = certificate->id},
                       .certificate = certificate,
-                      .ocsp = state->fetch};
+                      .ocsp = state->fetch,
+                      .served = state->staple_inherited};
 }
 
 // Tells the responders the difference between what they were told and `wants`; both ascend by slot. A call may be answered
@@ -125,7 +128,7 @@ static void tell_difference(struct reload *reload, const struct wants *wants)
         if (old < reload->wanted_count && reload->wanted[old].slot == want->name.slot &&
             reload->wanted[old++].certificate == want->name.certificate)
             continue;
-        responders_want(reload->responders, want->name.slot, want->certificate, want->ocsp);
+        responders_want(reload->responders, want->name.slot, want->certificate, want->ocsp, want->served);
     }
     while (old < reload->wanted_count)
         responders_forget(reload->responders, reload->wanted[old++].slot);
@@ -206,12 +209,18 @@ void reload_check(struct master *master, const char *folder, bool force, struct 
     refresh_due(master);
 }
 
+// While a successor leads it is the one that looks, and says what it found.
+static bool looks(const struct master *master)
+{
+    return master->state < MASTER_STOPPING && master->succession.state < SUCCESSOR_LEADS;
+}
+
 static void on_due(void *owner)
 {
     struct master *master = owner;
     struct sources_result result;
 
-    if (master->state < MASTER_STOPPING)
+    if (looks(master))
         reload_check(master, "", false, &result);
 }
 
@@ -220,7 +229,7 @@ static void on_watch(void *owner, const char *folder)
     struct master *master = owner;
     struct sources_result result;
 
-    if (master->state < MASTER_STOPPING)
+    if (looks(master))
         reload_check(master, folder, false, &result);
 }
 
@@ -266,9 +275,6 @@ static enum reload_config compare_config(struct master *master, const struct tel
         if (telling->each)
             telling->each(telling->owner, true, report.lines[i].text);
     }
-    if (error == 0)
-        log_warning("the configuration was changed, which takes a restart to apply",
-                    log_text("file", control->file));
     report_finish(&report);
     config_destroy(config);
     return error == 0 ? RELOAD_CONFIG_CHANGED : RELOAD_CONFIG_BROKEN;

@@ -406,7 +406,7 @@ void responders_forget(struct responders *responders, uint32_t slot)
 }
 
 void responders_want(struct responders *responders, uint32_t slot, const struct certificate *certificate,
-                     const struct config_ocsp *ocsp)
+                     const struct config_ocsp *ocsp, const struct staple *served)
 {
     const char *url = ocsp->responder != NULL ? ocsp->responder : certificate->responder;
     struct want *want = find(responders, slot);
@@ -428,7 +428,11 @@ void responders_want(struct responders *responders, uint32_t slot, const struct 
         staple = NULL;
     }
     look_soon(responders);
-    if (staple != NULL) {
+    if (served != NULL && (staple == NULL || staple->this_update_s <= served->this_update_s)) {
+        want_take(want, served, false, now_s);
+        cache_write(want->cache, want->certificate, served);
+        staple_destroy(staple);
+    } else if (staple != NULL) {
         want_take(want, staple, false, now_s);
         responders->answered(responders->owner, slot, certificate->id, staple, NULL);
     } else if (url == NULL) {

@@ -22,9 +22,10 @@ void responders_destroy(struct responders *responders); // ends a child that is 
 
 // A certificate that wants a staple (ocsp.fetch of one of its listeners) is in service in this slot; a copy of what is needed is
 // taken. Reads the cache at once and asks when that has nothing good. A slot that holds another certificate forgets the old one.
-// `ocsp` is the configuration's own. `answered` may be called before this returns. Aborts on no memory, like all that makes changes.
+// `ocsp` is the configuration's own. `served`: a response that a responder gave to a predecessor and that is in service already, so that one
+// needs to be asked only when its time comes; NULL: none. `answered` may be called before this returns. Aborts on no memory, like all that makes changes.
 void responders_want(struct responders *responders, uint32_t slot, const struct certificate *certificate,
-                     const struct config_ocsp *ocsp);
+                     const struct config_ocsp *ocsp, const struct staple *served);
 void responders_forget(struct responders *responders, uint32_t slot);
 // A child has ended: true when it was one of these.
 bool responders_reap(struct responders *responders, int pid, int status);

@@ -55,6 +55,8 @@ void service_stopping(struct master *master, uint64_t within_ns)
     struct service *service = &master->service;
 
     messages_forget(&service->reloading);
+    if (service->is_paused)
+        return;
     // Without the last line a drain that the configuration allows would be cut by TimeoutStopSec=.
     notify_send(&service->notify,
                 "STOPPING=1\nSTATUS=%s: %" PRIu64 " connections\nEXTEND_TIMEOUT_USEC=%" PRIu64 "\n",
@@ -105,7 +107,10 @@ void service_open(struct master *master)
 {
     struct service *service = &master->service;
 
+    service->is_paused = false;
     notify_open(&service->notify);
+    if (master->succession.first_pid != 0)
+        service->notify.relay = master->succession.first;
     loop_timer_init(&service->watchdog, look, master);
     if (service->notify.watchdog_ns > 0)
         look(master);
@@ -114,6 +119,22 @@ void service_open(struct master *master)
 void service_ready(struct master *master)
 {
     say_serving(master);
+}
+
+void service_pause(struct master *master)
+{
+    messages_forget(&master->service.reloading);
+    master->service.is_paused = true;
+    if (master->service.watchdog.handler)
+        loop_timer_stop(&master->service.watchdog);
+}
+
+void service_resume(struct master *master)
+{
+    master->service.is_paused = false;
+    say_serving(master);
+    if (master->service.notify.watchdog_ns > 0)
+        look(master);
 }
 
 void service_close(struct master *master)

@@ -417,6 +417,7 @@ void sources_each(struct sources *sources, void (*each)(void *owner, const struc
             .staple_problem = staple_problem_of(sources, source),
             .staple_next_update_s = source->staple != NULL ? source->staple->next_update_s : 0,
             .is_default = source->is_default,
+            .staple_inherited = source->is_staple_inherited && source->pending == NULL ? source->staple : NULL,
             .fetch = source_fetch(sources, source),
         };
         each(owner, &state);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "ringbolt/config.h"
+#include "pack.h"
 #include "ringbolt/material.h"
 
 struct sources;
@@ -34,6 +35,8 @@ struct source_state {
     const char *staple_problem;   // why no OCSP response is stapled though one should be; NULL
     int64_t staple_next_update_s; // of the response in service; 0: none
     bool is_default;              // of one listener at least
+    // In service since the start, as a predecessor left it: a responder gave it. NULL: none
+    const struct staple *staple_inherited;
     const struct config_ocsp
         *fetch; // of the first of its listeners with ocsp.fetch; NULL: none asks responders
 };
@@ -87,6 +90,19 @@ void sources_staple(struct sources *sources, uint32_t slot, uint64_t certificate
 // Ids of certificates that `name` (a name they served, or at least 8 hexadecimal digits of a fingerprint) stands for and that were replaced or
 // removed since start. At most `max` into ids[]; returns how many there are.
 size_t sources_replaced(const struct sources *sources, const char *name, uint64_t *ids, size_t max);
+
+// ---- for a successor (sources_estate.c) ----
+
+// OCSP responses in service, each with the fingerprint of its certificate.
+void sources_pack_staples(struct sources *sources, struct pack *pack);
+// To be called between sources_load() and sources_initial(): those that are good, wanted and newer than what was found here are served. What is no such
+// response is left out. False: it was not understood; what stands before that was taken.
+bool sources_unpack_staples(struct sources *sources, const uint8_t *bytes, size_t size, int64_t now_s);
+
+// Certificates that are served or were replaced, as sources_replaced() knows them.
+void sources_pack_history(struct sources *sources, struct pack *pack);
+// Those of them that are not served here were replaced.
+bool sources_unpack_history(struct sources *sources, const uint8_t *bytes, size_t size);
 
 // Warns in the log of certificates that end soon: within 21 days or the last third of their life, whichever is less, and of those
 // that have ended; each once a day.

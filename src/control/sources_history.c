@@ -67,6 +67,26 @@ void history_add(struct history *history, const struct certificate *certificate)
         history->count++;
 }
 
+void history_each(const struct history *history,
+                  void (*each)(void *owner, const uint8_t *fingerprint, const char *const *names, size_t count),
+                  void *owner)
+{
+    size_t first = history->count < HISTORY_MAX ? 0 : history->next;
+
+    for (size_t i = 0; i < history->count; i++) {
+        const struct replaced *item = &history->items[(first + i) % HISTORY_MAX];
+        const char **names = NULL;
+        size_t count = 0;
+
+        for (const char *name = item->names; *name != '\0'; name += strlen(name) + 1) {
+            names = memory_grow(names, count, sizeof(*names));
+            names[count++] = name;
+        }
+        each(owner, item->fingerprint, names, count);
+        free(names);
+    }
+}
+
 // ---- finding ----
 
 static int digit_value(char c)

@@ -9,6 +9,7 @@
 //     sources_servers.c      files of TLS towards servers
 //     sources_names.c        which certificate a name gets; which are defaults
 //     sources_history.c      versions that were replaced
+//     sources_estate.c       what a successor needs of it
 //     sources_say.c          what is wrong, said once
 //     sources_way.c          files and the folders on the way to them
 #pragma once
@@ -40,6 +41,7 @@ struct source {
     struct certificate *pending;     // newer, but it must be stapled and waits for its response; NULL
     uint64_t pending_until_ns;
     struct staple *staple;   // in service, of `certificate`; NULL
+    bool is_staple_inherited; // from the predecessor, or newer ones since
     bool is_staple_doubtful; // the file's response was not compared with this version yet
     char *fetch_problem;     // why a responder gave none; NULL
     int64_t loaded_s;        // when `certificate` came
@@ -206,6 +208,10 @@ void conflicts_destroy(struct conflicts *conflicts); // NULL is accepted
 struct history *history_create(void);
 void history_destroy(struct history *history); // NULL is accepted
 void history_add(struct history *history, const struct certificate *certificate);
+// Calls `each` for all of them, the oldest first. The texts live during the call.
+void history_each(const struct history *history,
+                  void (*each)(void *owner, const uint8_t *fingerprint, const char *const *names, size_t count),
+                  void *owner);
 // As sources_replaced(), without those for which `is_served` is true.
 size_t history_find(const struct history *history, const char *name,
                     bool (*is_served)(void *owner, uint64_t id), void *owner, uint64_t *ids, size_t max);

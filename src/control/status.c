@@ -142,6 +142,8 @@ static const char *why_not_ready(const struct master *master)
     switch (master->state) {
     case MASTER_STARTING:
         return "starting";
+    case MASTER_SUPERSEDED:
+        return "superseded";
     case MASTER_DRAINING:
         return "draining";
     case MASTER_STOPPING:

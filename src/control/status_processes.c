@@ -51,21 +51,24 @@ static json_t *usage_json(pid_t pid)
 static json_t *worker_json(const struct master *master, unsigned index)
 {
     const struct process *process = &master->processes[index];
-    const struct stats_worker *own = stats_worker(master->stats, index);
+    struct stats_worker sum;
     json_t *json = usage_json(process->pid);
-    json_t *rest = json_pack(
+    json_t *rest;
+
+    stats_sum_worker(master->stats, index, &sum);
+    rest = json_pack(
         "{s:i, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "worker", (int)index, "pid",
         process->pid != 0 ? json_integer(process->pid) : json_null(), "state",
         process->pid == 0   ? "dead"
         : process->is_ready ? "ready"
                             : "starting",
-        "starts", (json_int_t)process->starts, "connections", (json_int_t)stats_get(&own->connections),
-        "buffer_bytes", (json_int_t)stats_get(&own->buffers), "buffer_bytes_max",
+        "starts", (json_int_t)process->starts, "connections", (json_int_t)stats_get(&sum.connections),
+        "buffer_bytes", (json_int_t)stats_get(&sum.buffers), "buffer_bytes_max",
         (json_int_t)(master->config->limits.memory / master->config->workers), "starved",
-        (json_int_t)stats_get(&own->starved), "ring_overflows", (json_int_t)stats_get(&own->overflows),
-        "ring_refused", (json_int_t)stats_get(&own->refused), "given", (json_int_t)stats_get(&own->given), "taken",
-        (json_int_t)stats_get(&own->taken), "not_taken", (json_int_t)stats_get(&own->not_taken), "kept",
-        (json_int_t)stats_get(&own->kept));
+        (json_int_t)stats_get(&sum.starved), "ring_overflows", (json_int_t)stats_get(&sum.overflows),
+        "ring_refused", (json_int_t)stats_get(&sum.refused), "given", (json_int_t)stats_get(&sum.given), "taken",
+        (json_int_t)stats_get(&sum.taken), "not_taken", (json_int_t)stats_get(&sum.not_taken), "kept",
+        (json_int_t)stats_get(&sum.kept));
 
     if (json_object_update_new(json, rest) == 0)
         return json;

@@ -50,7 +50,7 @@ static void reset_signals(void)
 static int keep_own_descriptors(const struct worker_setup *setup)
 {
     size_t listeners = setup->config->listener_count;
-    int *keep = malloc((3 * listeners + 1) * sizeof(*keep));
+    int *keep = malloc((3 * listeners + setup->more_count + 1) * sizeof(*keep));
     size_t count = 0;
 
     if (!keep)
@@ -61,6 +61,8 @@ static int keep_own_descriptors(const struct worker_setup *setup)
         keep[count++] = setup->keylogs[i];
         keep[count++] = setup->acme[i];
     }
+    for (size_t i = 0; i < setup->more_count; i++)
+        keep[count++] = setup->more[i].fd;
     system_keep_descriptors(keep, count);
     free(keep);
     return 0;
@@ -69,6 +71,7 @@ static int keep_own_descriptors(const struct worker_setup *setup)
 static _Noreturn void live_as_worker(struct master *master, unsigned index, int channel, pid_t parent)
 {
     char name[32];
+    struct proxy_socket *more = NULL;
     struct worker_setup setup = {
         .index = index,
         .config = master->config,
@@ -87,6 +90,7 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .admission = master->admission,
         .uid = master->account.uid,
         .gid = master->account.gid,
+        .is_paused = !succession_leads(master),
     };
 
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
@@ -94,7 +98,13 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
     reset_signals();
     snprintf(name, sizeof(name), "worker %u", index);
     log_process(name);
-    loader_destroy(master->control->loader); // it knows passphrases
+    loader_destroy(master->control->loader);    // it knows passphrases
+    pack_finish(&master->control->development); // a key
+    if (master->control->inherited)
+        estate_finish(master->control->inherited); // likewise
+    if (listening_more(&master->listening, index, &more, &setup.more_count) < 0)
+        _exit(1);
+    setup.more = more;
     if (keep_own_descriptors(&setup) < 0)
         _exit(1);
     _exit(worker_run(&setup));
@@ -129,6 +139,7 @@ static bool hear(struct process *process)
         messages_answered(process, message.sequence);
     } else if (message.type == WORKER_GIVEN || message.type == WORKER_GIVE_FAILED) {
         rebalance_given(process, &message);
+        succession_given(process, message.sequence, message.type == WORKER_GIVE_FAILED, message.value);
     } else if (message.type == WORKER_FORBIDDEN && message.value <= INT_MAX) {
         process->forbidden = (int)message.value;
     } else if (message.type == WORKER_READY && !process->is_ready) {
@@ -227,6 +238,7 @@ int supervise_start(struct master *master, unsigned index)
     process->channel = channel[0];
     process->is_ready = false;
     process->is_killed = false;
+    process->gives = false;
     process->forbidden = -1;
     process->started_ns = clock_now_ns();
     process->starts++;
@@ -273,12 +285,19 @@ static void replace(void *owner)
         (void)plan_replacement(process, true);
 }
 
+void supervise_fill(struct master *master)
+{
+    for (unsigned i = 0; i < master->config->workers; i++)
+        replace(&master->processes[i]);
+}
+
 void supervise_init(struct master *master)
 {
     for (unsigned i = 0; i < master->config->workers; i++) {
         struct process *process = &master->processes[i];
 
-        *process = (struct process){.master = master, .index = i, .channel = -1, .watch = {.fd = -1}, .forbidden = -1};
+        *process = (struct process){
+            .master = master, .index = i, .channel = -1, .watch = {.fd = -1}, .forbidden = -1};
         loop_timer_init(&process->patience, patience_is_over, process);
         loop_timer_init(&process->restart, replace, process);
         loop_timer_init(&process->retry, on_retry, process);
@@ -366,6 +385,7 @@ static void bury(struct process *process, int status)
     process->pid = 0;
     loop_timer_stop(&process->patience);
     rebalance_died(process);
+    succession_given(process, 1, true, 0);
     say_and_plan(process, pid, status, lost);
     messages_drop(process);
 }
@@ -403,5 +423,9 @@ bool supervise_all_ready(const struct master *master)
 
 uint64_t supervise_connections(const struct master *master)
 {
-    return stats_connections(master->stats);
+    uint64_t total = 0;
+
+    for (unsigned i = 0; i < master->config->workers; i++)
+        total += stats_get(&stats_worker(master->stats, i)->connections);
+    return total;
 }

@@ -24,6 +24,7 @@ struct process {
     bool is_ready;
     bool is_replacement;
     bool is_killed; // by us
+    bool gives;     // all its connections to a successor's worker
     int forbidden;  // the system call that its sandbox ended it for; -1: none
     uint64_t started_ns;
     unsigned starts;
@@ -36,6 +37,8 @@ extern uint64_t supervise_patience_ns;
 void supervise_init(struct master *master); // master->processes is allocated
 // Forks a worker. 0, or -errno with a line in the log.
 int supervise_start(struct master *master, unsigned index);
+// Starts the workers that died while another master led.
+void supervise_fill(struct master *master);
 // A process has ended: true if it was a worker. Says so, and plans its replacement while the master serves. A worker that ends before
 // all were ready, or ends badly later on, makes the master's status 1.
 bool supervise_reap(struct master *master, pid_t pid, int status);

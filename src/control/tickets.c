@@ -99,20 +99,106 @@ static void on_timer(void *owner)
         set_timer(master);
 }
 
+// ---- from master to master ----
+
+#define PACK_VERSION 1
+
+void tickets_pack(const struct tickets *tickets, struct pack *pack)
+{
+    const struct ticket_keys *keys = tickets->keys;
+
+    if (!keys)
+        return;
+    pack_number(pack, PACK_VERSION, 1);
+    pack_number(pack, keys->count, 1);
+    pack_number(pack, tickets->made_ns, 8);
+    for (size_t i = 0; i < keys->count; i++) {
+        const struct ticket_key *key = &keys->keys[i];
+
+        pack_raw(pack, key->name, sizeof(key->name));
+        pack_raw(pack, key->hmac, sizeof(key->hmac));
+        pack_raw(pack, key->aes, sizeof(key->aes));
+        pack_number(pack, key->size, 1);
+        pack_number(pack, tickets->replaced_ns[i], 8);
+    }
+}
+
+// The clock is the same for both masters, so no key was replaced at a time that is to come, nor before one that is older.
+static bool is_good(const struct ticket_key *key, uint64_t replaced_ns, uint64_t later_ns)
+{
+    return (key->size == 16 || key->size == 32) && replaced_ns <= later_ns;
+}
+
+bool tickets_unpack(const uint8_t *bytes, size_t size, uint64_t now_ns, struct tickets *ret)
+{
+    struct unpack unpack = {.at = bytes, .left = size};
+    struct ticket_keys *keys = secret_alloc(sizeof(*keys));
+    uint64_t replaced_ns[TICKET_KEYS_MAX] = {0};
+    bool is_version = unpack_number(&unpack, 1) == PACK_VERSION;
+    uint64_t made_ns;
+    size_t count = (size_t)unpack_number(&unpack, 1);
+
+    made_ns = unpack_number(&unpack, 8);
+    unpack.is_bad |= !keys || !is_version || count < 1 || count > TICKET_KEYS_MAX || made_ns > now_ns;
+    for (size_t i = 0; i < count && !unpack.is_bad; i++) {
+        struct ticket_key *key = &keys->keys[i];
+
+        unpack_raw(&unpack, key->name, sizeof(key->name));
+        unpack_raw(&unpack, key->hmac, sizeof(key->hmac));
+        unpack_raw(&unpack, key->aes, sizeof(key->aes));
+        key->size = (uint8_t)unpack_number(&unpack, 1);
+        replaced_ns[i] = unpack_number(&unpack, 8);
+        if (i == 0 ? replaced_ns[i] != UINT64_MAX
+                   : !is_good(key, replaced_ns[i], i == 1 ? now_ns : replaced_ns[i - 1]))
+            unpack.is_bad = true;
+        if (i == 0 && !is_good(key, 0, 0))
+            unpack.is_bad = true;
+    }
+    if (unpack_is_whole(&unpack)) {
+        keys->count = count;
+        *ret->keys = *keys;
+        memcpy(ret->replaced_ns, replaced_ns, sizeof(replaced_ns));
+        ret->made_ns = made_ns;
+    } else {
+        unpack.is_bad = true;
+    }
+    secret_free(keys, sizeof(*keys));
+    return !unpack.is_bad;
+}
+
+// Keys that the predecessor made. False: it has left none.
+static bool inherit(struct master *master)
+{
+    const struct estate_item *item = estate_find(master->control->inherited, ESTATE_TICKET_KEYS, NULL);
+    struct tickets *tickets = &master->tickets;
+
+    if (!item)
+        return false;
+    if (!tickets_unpack(item->bytes, item->size, clock_now_ns(), tickets)) {
+        log_warning(
+            "the predecessor's ticket keys are not understood: its clients' sessions are not resumed");
+        return false;
+    }
+    (void)forget_old(master, clock_now_ns());
+    return true;
+}
+
 int tickets_load(struct master *master, struct change *change)
 {
     struct tickets *tickets = &master->tickets;
     uint64_t needed = master->config->tickets.lifetime_ns / rotate_ns(master) + 2;
-    int error;
+    int error = 0;
 
     tickets->keys = secret_alloc(sizeof(*tickets->keys));
     if (!tickets->keys) {
         log_error("no memory for ticket keys");
         return -ENOMEM;
     }
-    error = make_first(tickets, clock_now_ns());
-    if (error < 0)
-        return error;
+    if (!inherit(master)) {
+        error = make_first(tickets, clock_now_ns());
+        if (error < 0)
+            return error;
+    }
     if (needed > TICKET_KEYS_MAX)
         log_warning("tickets.rotate is too short to keep each key for tickets.lifetime",
                     log_integer("keys_needed", needed), log_integer("keys_kept", TICKET_KEYS_MAX),
@@ -125,8 +211,15 @@ void tickets_start(struct master *master)
 {
     if (!master->tickets.keys)
         return;
-    loop_timer_init(&master->tickets.timer, on_timer, master);
+    if (!master->tickets.timer.handler) // else it may be set, and goes on
+        loop_timer_init(&master->tickets.timer, on_timer, master);
     set_timer(master);
+}
+
+void tickets_hold(struct master *master)
+{
+    if (master->tickets.keys)
+        loop_timer_stop(&master->tickets.timer);
 }
 
 void tickets_finish(struct master *master)

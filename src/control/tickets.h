@@ -3,9 +3,12 @@
 // before decrypt as long as a ticket lives that they encrypted.
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "loop.h"
+#include "pack.h"
 #include "ringbolt/material.h"
 
 struct master;
@@ -17,7 +20,16 @@ struct tickets {
     struct loop_timer timer;
 };
 
-// Makes the first key and appends it to `change`. 0, or -errno with a line in the log.
+// Takes over the predecessor's keys, or makes the first one, and appends what there is to `change`. 0, or -errno with a line in the log.
 int tickets_load(struct master *master, struct change *change);
-void tickets_start(struct master *master);  // the timer
+void tickets_start(struct master *master); // the timer
+void tickets_hold(
+    struct master *master); // no new key until tickets_start(): a successor has those that there are
 void tickets_finish(struct master *master); // wipes; harmless on zeroed memory
+
+// ---- for a successor ----
+
+// All keys with their times. Nothing where the keys come from files.
+void tickets_pack(const struct tickets *tickets, struct pack *pack);
+// The same taken apart into ret->keys, which is there, and the times. False, with *ret untouched: it is none.
+bool tickets_unpack(const uint8_t *bytes, size_t size, uint64_t now_ns, struct tickets *ret);

@@ -188,7 +188,8 @@ struct proxy {
     uint64_t now_ns;
     uint64_t trimmed_ns;
     uint64_t next_id;
-    struct listener *listeners;
+    struct listener *listeners; // those of the configuration, in its order, then setup.more
+    size_t listener_count;      // with the latter
     struct upstreams *upstreams;
     struct list *queues;      // by upstream: connections that wait for a server, the longest-waiting first
     struct timer queue_timer; // set while somebody waits
@@ -423,6 +424,8 @@ void connection_log(const struct connection *connection);
 // ---- connection_count.c: what the counters are told (ringbolt/stats.h) ----
 void connection_count_accepted(const struct connection *connection);
 void connection_count_handshake(const struct connection *connection); // it is done
+// What became of an attempt to connect to a server of its upstream.
+void connection_count_connect(const struct connection *connection, size_t server, bool is_success);
 void connection_count_connected(const struct connection *connection); // a server has taken it
 void connection_count_bytes(const struct connection *connection, bool is_up, uint64_t bytes);
 void connection_count_key_updates(const struct connection *connection, const struct endpoint *endpoint,

@@ -19,15 +19,18 @@ static struct stats_upstream *upstream_of(const struct connection *connection)
     return stats_upstream(setup->stats, setup->worker, connection->upstream);
 }
 
-// NULL: none has taken the connection.
-static struct stats_server *server_of(const struct connection *connection)
+static struct stats_server *server_at(const struct connection *connection, size_t server)
 {
     const struct proxy_setup *setup = &connection->proxy->setup;
 
-    if (!connection->connected)
-        return NULL;
     return stats_server(setup->stats, setup->worker,
-                        servers_number(setup->servers, connection->upstream, connection->server_index));
+                        servers_number(setup->servers, connection->upstream, server));
+}
+
+// NULL: none has taken the connection.
+static struct stats_server *server_of(const struct connection *connection)
+{
+    return connection->connected ? server_at(connection, connection->server_index) : NULL;
 }
 
 void connection_count_accepted(const struct connection *connection)
@@ -59,6 +62,13 @@ void connection_count_handshake(const struct connection *connection)
     stats_add(&listener->handshakes[stats_suite_find(connection->names.suite)][resumed], 1);
     stats_observe(&listener->handshake_time[resumed], STATS_SHORT,
                   connection->handshaken_ns - connection->accepted_ns);
+}
+
+void connection_count_connect(const struct connection *connection, size_t server, bool is_success)
+{
+    struct stats_server *counted = server_at(connection, server);
+
+    stats_add(is_success ? &counted->connects : &counted->failures, 1);
 }
 
 void connection_count_connected(const struct connection *connection)

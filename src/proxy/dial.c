@@ -82,16 +82,20 @@ static void note_failure(struct connection *connection, const struct config_serv
 {
     struct proxy *proxy = connection->proxy;
 
-    if (upstream_is_still(proxy->upstreams, upstream_of(connection), server, held))
-        upstream_failed(proxy->upstreams, upstream_of(connection), server, why, proxy->now_ns);
+    if (!upstream_is_still(proxy->upstreams, upstream_of(connection), server, held))
+        return;
+    connection_count_connect(connection, server, false);
+    upstream_failed(proxy->upstreams, upstream_of(connection), server, why, proxy->now_ns);
 }
 
 static void note_success(struct connection *connection, const struct config_server *held, size_t server)
 {
     struct proxy *proxy = connection->proxy;
 
-    if (upstream_is_still(proxy->upstreams, upstream_of(connection), server, held))
-        upstream_succeeded(proxy->upstreams, upstream_of(connection), server, proxy->now_ns);
+    if (!upstream_is_still(proxy->upstreams, upstream_of(connection), server, held))
+        return;
+    connection_count_connect(connection, server, true);
+    upstream_succeeded(proxy->upstreams, upstream_of(connection), server, proxy->now_ns);
 }
 
 void dial_refused(struct connection *connection, const struct config_server *held, size_t server, int error)

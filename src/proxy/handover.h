@@ -56,7 +56,8 @@ struct handover {
     bool is_over;      // nothing is said or heard any more; goes when nothing is in flight
     struct ring_op read_op;
     struct ring_op write_op;
-    uint64_t since_ns; // the giver's: of its HELLO. The taker's: the last time that it heard something
+    bool is_asked;     // the giver's: before it believes in a silence it looks whether something has come
+    uint64_t since_ns; // the last time that it heard something, or its beginning
 
     // the giver's
     struct handover_order order;

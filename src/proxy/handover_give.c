@@ -283,6 +283,8 @@ static const char *hear(struct handover *handover, const struct handover_message
     struct offer *offer;
 
     (void)sockets;
+    handover->since_ns = clock_now_ns();
+    handover->is_asked = false;
     if (message->type == HANDOVER_HELLO)
         return hear_hello(handover, message);
     if (message->type != HANDOVER_ACCEPT && message->type != HANDOVER_REFUSE)
@@ -299,23 +301,36 @@ static const char *hear(struct handover *handover, const struct handover_message
 
 // ---- time ----
 
-// NULL, or why it is over.
+// What has come may lie in the socket, unseen: on a busy machine the ring's word of it comes late, as this worker's own turn does.
+static const char *silent(struct handover *handover)
+{
+    if (handover->is_asked)
+        return "the other worker does not answer";
+    handover->is_asked = handover->is_readable = true;
+    handover_due(handover);
+    return NULL;
+}
+
+// NULL, or why it is over. A worker that is slow with one connection and answers for others is busy, not silent.
 static const char *look_at_time(struct handover *handover)
 {
-    static const char silent[] = "the other worker does not answer";
     uint64_t now_ns = clock_now_ns();
+    bool is_silent = now_ns > handover->since_ns && now_ns - handover->since_ns > handover_patience_ns;
     struct list *next;
 
     if (!handover->is_greeted)
-        return now_ns - handover->since_ns > handover_patience_ns ? silent : NULL;
+        return is_silent ? silent(handover) : NULL;
     for (struct list *node = handover->offers.next; node != &handover->offers; node = next) {
         struct offer *offer = list_entry(node, struct offer, node);
 
         next = node->next;
         if (now_ns < offer->since_ns + handover_patience_ns)
             continue;
-        if (offer->state != OFFER_RESTING)
-            return silent;
+        if (offer->state != OFFER_RESTING) {
+            if (is_silent)
+                return silent(handover);
+            continue;
+        }
         stats_add(&handover->proxy->stats->kept, 1);
         keep(offer); // it does not come to rest
     }

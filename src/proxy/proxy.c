@@ -21,6 +21,21 @@
 #define STALLED_NS                                                                                           \
     (5 * CLOCK_NS_PER_S) // a send that waited so long may lose its connection when buffers run out
 
+// A socket, which is one of several that its listener has, perhaps.
+static void init_listener(struct proxy *proxy, size_t place, size_t index, int fd)
+{
+    const struct proxy_setup *setup = &proxy->setup;
+    struct listener *listener = &proxy->listeners[place];
+
+    *listener = (struct listener){.proxy = proxy,
+                                  .config = &setup->config->listeners[index],
+                                  .context = setup->contexts[index],
+                                  .stats = stats_listener(setup->stats, setup->worker, index),
+                                  .fd = fd,
+                                  .acme = setup->acme ? setup->acme[index] : -1};
+    ring_op_init(&listener->accept_op, NULL);
+}
+
 struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
 {
     const struct config *config = setup->config;
@@ -51,7 +66,8 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     list_init(&proxy->rested);
     list_init(&proxy->hellos);
     proxy->slabs = connection_slabs_create();
-    proxy->listeners = calloc(config->listener_count, sizeof(*proxy->listeners));
+    proxy->listener_count = config->listener_count + setup->more_count;
+    proxy->listeners = calloc(proxy->listener_count, sizeof(*proxy->listeners));
     proxy->upstreams = upstreams_create(config, setup->servers, setup->worker);
     proxy->queues = calloc(config->upstream_count + 1, sizeof(*proxy->queues));
     if (!proxy->slabs || !proxy->listeners || !proxy->upstreams || !proxy->queues) {
@@ -60,16 +76,11 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     }
     for (size_t i = 0; i < config->upstream_count; i++)
         list_init(&proxy->queues[i]);
-    for (size_t i = 0; i < config->listener_count; i++) {
-        struct listener *listener = &proxy->listeners[i];
+    for (size_t i = 0; i < proxy->listener_count; i++) {
+        const struct proxy_socket *more =
+            i < config->listener_count ? NULL : &setup->more[i - config->listener_count];
 
-        *listener = (struct listener){.proxy = proxy,
-                                      .config = &config->listeners[i],
-                                      .context = setup->contexts[i],
-                                      .stats = stats_listener(setup->stats, setup->worker, i),
-                                      .fd = setup->listeners[i],
-                                      .acme = setup->acme ? setup->acme[i] : -1};
-        ring_op_init(&listener->accept_op, NULL);
+        init_listener(proxy, i, more ? more->listener : i, more ? more->fd : setup->listeners[i]);
     }
     return proxy;
 }
@@ -90,7 +101,7 @@ void proxy_destroy(struct proxy *proxy)
 
 void proxy_start(struct proxy *proxy)
 {
-    for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
+    for (size_t i = 0; i < proxy->listener_count; i++)
         listener_start(&proxy->listeners[i]);
     proxy->looks_until_ns = proxy->now_ns + LOOK_UNTIL_NS;
     timer_set(&proxy->wheel, &proxy->look_timer, proxy->now_ns + LOOK_NS);
@@ -100,7 +111,7 @@ void proxy_start(struct proxy *proxy)
 // that is woken by a client (one waiter is, not all), and ours sleeps on. So for a while after the start the queues are looked at.
 static void look_at_queues(struct proxy *proxy)
 {
-    for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
+    for (size_t i = 0; i < proxy->listener_count; i++)
         listener_look(&proxy->listeners[i]);
     if (proxy->now_ns < proxy->looks_until_ns)
         timer_set(&proxy->wheel, &proxy->look_timer, proxy->now_ns + LOOK_NS);
@@ -111,7 +122,7 @@ static void cancel_accepts(struct proxy *proxy)
 {
     bool is_done = true;
 
-    for (size_t i = 0; i < proxy->setup.config->listener_count; i++) {
+    for (size_t i = 0; i < proxy->listener_count; i++) {
         ring_cancel(proxy->ring, &proxy->listeners[i].accept_op);
         is_done &= !proxy->listeners[i].accept_op.in_flight;
     }
@@ -147,8 +158,7 @@ void proxy_pause(struct proxy *proxy, bool is_paused)
         cancel_accepts(proxy);
         return;
     }
-    for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
-        listener_start(&proxy->listeners[i]); // or, if its accept is still being cancelled, when that is over
+    proxy_start(proxy); // or, where an accept is still being cancelled, when that is over
 }
 
 void proxy_drain(struct proxy *proxy)
@@ -157,7 +167,7 @@ void proxy_drain(struct proxy *proxy)
         return;
     proxy->is_draining = true;
     cancel_accepts(proxy);
-    for (size_t i = 0; i < proxy->setup.config->listener_count; i++)
+    for (size_t i = 0; i < proxy->listener_count; i++)
         listener_drain(&proxy->listeners[i]);
     for_each_connection(proxy, drain_connection);
 }
@@ -181,7 +191,7 @@ void proxy_stop(struct proxy *proxy)
 
 bool proxy_pauses(const struct proxy *proxy)
 {
-    for (size_t i = 0; i < proxy->setup.config->listener_count; i++) {
+    for (size_t i = 0; i < proxy->listener_count; i++) {
         if (proxy->listeners[i].accept_op.in_flight)
             return false;
     }
@@ -208,14 +218,19 @@ static void set_retired_timer(struct proxy *proxy, uint64_t at_ns)
     }
 }
 
+static bool is_retired(const struct connection *connection)
+{
+    return connection->names.certificate != 0 &&
+           material_is_retired(connection->proxy->setup.material, connection->names.certificate);
+}
+
 void proxy_check_retired(struct connection *connection)
 {
     struct proxy *proxy = connection->proxy;
 
     uint64_t at_ns = proxy->retired_ns > proxy->now_ns ? proxy->retired_ns : proxy->now_ns;
 
-    if (connection->names.certificate == 0 ||
-        !material_is_retired(proxy->setup.material, connection->names.certificate))
+    if (!is_retired(connection))
         return;
     if (connection->retired_ns == 0 || at_ns < connection->retired_ns)
         connection->retired_ns = at_ns; // never later than an earlier word had it
@@ -224,9 +239,14 @@ void proxy_check_retired(struct connection *connection)
 
 void proxy_keep_retired(struct connection *connection)
 {
+    struct proxy *proxy = connection->proxy;
+
+    if (connection->retired_ns == 0 && is_retired(connection)) // the giver had not heard of it: it has as long as any
+        connection->retired_ns = proxy->retired_ns > proxy->now_ns
+                                     ? proxy->retired_ns
+                                     : proxy->now_ns + proxy->setup.config->shutdown_timeout_ns;
     if (connection->retired_ns != 0)
-        set_retired_timer(connection->proxy, connection->retired_ns);
-    proxy_check_retired(connection);
+        set_retired_timer(proxy, connection->retired_ns);
 }
 
 void proxy_drain_retired(struct proxy *proxy, uint64_t timeout_ns)
@@ -253,7 +273,7 @@ static void end_retired(struct connection *connection)
 
 static void resume_listeners(struct proxy *proxy)
 {
-    for (size_t i = 0; i < proxy->setup.config->listener_count; i++) {
+    for (size_t i = 0; i < proxy->listener_count; i++) {
         if (proxy->listeners[i].is_paused)
             listener_start(&proxy->listeners[i]);
     }

@@ -214,7 +214,6 @@ bool servers_failed(struct servers_state *state, const struct config_health *hea
     uint32_t in = 0;
     bool has_changed = false;
 
-    atomic_fetch_add(&state->failures_total, 1);
     if (health->max_fails > 0 && may_go_out &&
         (failures >= health->max_fails || atomic_load(&state->is_out) != 0)) {
         // Before it goes out, so that nobody takes it for one whose time is over.
@@ -243,7 +242,6 @@ static bool come_back(struct servers_state *state, uint64_t now_ns)
 
 bool servers_succeeded(struct servers_state *state, const struct config_health *health, uint64_t now_ns)
 {
-    atomic_fetch_add_explicit(&state->connects_total, 1, memory_order_relaxed);
     // The line of a server that is well is written as rarely as can be.
     if (atomic_load(&state->failures) != 0)
         atomic_store(&state->failures, 0);
@@ -338,12 +336,8 @@ void servers_set_site(struct servers *servers, size_t upstream, size_t number, e
     atomic_fetch_add(&servers->changes[upstream], 1);
 }
 
-void servers_join(struct servers_state *state, bool is_new, uint64_t now_ns)
+void servers_join(struct servers_state *state, uint64_t now_ns)
 {
-    if (is_new) {
-        atomic_store(&state->failures_total, 0);
-        atomic_store(&state->connects_total, 0);
-    }
     // Nobody has asked for its health meanwhile.
     atomic_store(&state->failures, 0);
     atomic_store(&state->is_out, 0);

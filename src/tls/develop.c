@@ -2,6 +2,7 @@
 // The development certificate: an authority and a server certificate, made in memory for `ringbolt run` without --cert. The
 // authority's key is forgotten as soon as it has signed, so whoever trusts its certificate trusts this one server.
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -188,5 +189,47 @@ out:
     X509_free(authority);
     EVP_PKEY_free(key);
     EVP_PKEY_free(authority_key);
+    return result;
+}
+
+static X509 *read_certificate(const struct material_bytes *bytes)
+{
+    const unsigned char *at = bytes->data;
+    X509 *certificate = bytes->size > 0 && bytes->size <= LONG_MAX ? d2i_X509(NULL, &at, (long)bytes->size) : NULL;
+
+    if (certificate != NULL && at == bytes->data + bytes->size)
+        return certificate;
+    X509_free(certificate);
+    return NULL;
+}
+
+static EVP_PKEY *read_key(const struct material_bytes *bytes)
+{
+    const unsigned char *at = bytes->data;
+    PKCS8_PRIV_KEY_INFO *info =
+        bytes->size > 0 && bytes->size <= LONG_MAX ? d2i_PKCS8_PRIV_KEY_INFO(NULL, &at, (long)bytes->size) : NULL;
+    EVP_PKEY *key = info != NULL && at == bytes->data + bytes->size ? EVP_PKCS82PKEY(info) : NULL;
+
+    PKCS8_PRIV_KEY_INFO_free(info);
+    return key;
+}
+
+int certificate_develop_again(const struct material_bytes *leaf, const struct material_bytes *authority,
+                              const struct material_bytes *key, struct report *report,
+                              struct certificate **ret)
+{
+    X509 *certificate = read_certificate(leaf);
+    X509 *issuer = read_certificate(authority);
+    EVP_PKEY *private_key = read_key(key);
+    int result = -EINVAL;
+
+    if (certificate != NULL && issuer != NULL && private_key != NULL)
+        result = take(certificate, issuer, private_key, report, ret);
+    else
+        report_add(report, (struct config_where){0}, "the development certificate is none");
+    ERR_clear_error();
+    X509_free(certificate);
+    X509_free(issuer);
+    EVP_PKEY_free(private_key);
     return result;
 }

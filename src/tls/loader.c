@@ -41,6 +41,18 @@ void loader_ask_no_more(struct loader *loader)
     passphrases_ask_no_more(loader->passphrases);
 }
 
+void loader_answers(const struct loader *loader,
+                    void (*each)(void *owner, const char *path, const char *phrase, size_t length),
+                    void *owner)
+{
+    passphrases_answers(loader->passphrases, each, owner);
+}
+
+int loader_answer(struct loader *loader, const char *path, const char *phrase, size_t length)
+{
+    return passphrases_answer(loader->passphrases, path, phrase, length);
+}
+
 // ---- files ----
 
 static int pkcs12_read(struct loader *loader, const struct named_file *file,

@@ -241,6 +241,12 @@ bool material_is_retired(const struct material *material, uint64_t id)
     return index < material->retired_count && material->retired[index] == id;
 }
 
+const uint64_t *material_retired(const struct material *material, size_t *ret_count)
+{
+    *ret_count = material->retired_count;
+    return material->retired;
+}
+
 static void retired_remove(struct material *material, uint64_t id)
 {
     size_t index = retired_index(material, id);

@@ -141,17 +141,41 @@ static struct answer *answer_find(const struct passphrases *passphrases, const c
     return NULL;
 }
 
-static void answer_remember(struct passphrases *passphrases, const char *path, const char *phrase)
+static void answer_remember(struct passphrases *passphrases, const char *path, const char *phrase,
+                            size_t length)
 {
     struct answer *answer = memory_allocate(sizeof(*answer));
     unsigned tries = 0;
 
-    answer->length = strlen(phrase);
+    answer->length = length;
     answer->path = memory_copy(path);
     while ((answer->phrase = secret_take(answer->length + 1)) == NULL)
         memory_wait(&tries);
     memcpy(answer->phrase, phrase, answer->length);
     list_push_back(&passphrases->answers, &answer->node);
+}
+
+void passphrases_answers(const struct passphrases *passphrases,
+                         void (*each)(void *owner, const char *path, const char *phrase, size_t length),
+                         void *owner)
+{
+    for (struct list *node = passphrases->answers.next; node != &passphrases->answers; node = node->next) {
+        const struct answer *answer = list_entry(node, struct answer, node);
+
+        each(owner, answer->path, answer->phrase, answer->length);
+    }
+}
+
+int passphrases_answer(struct passphrases *passphrases, const char *path, const char *phrase, size_t length)
+{
+    struct answer *before = answer_find(passphrases, path);
+
+    if (length == 0 || length > PASSPHRASE_LENGTH_MAX)
+        return -EINVAL;
+    if (before != NULL)
+        answer_forget(before);
+    answer_remember(passphrases, path, phrase, length);
+    return 0;
 }
 
 static int explain(const struct named_file *file, int error)
@@ -188,7 +212,7 @@ static int ask(struct passphrases *passphrases, const struct named_file *file, c
         return -EINVAL;
     }
     if (result == 0)
-        answer_remember(passphrases, file->path, phrase);
+        answer_remember(passphrases, file->path, phrase, strlen(phrase));
     return result;
 }
 

@@ -19,6 +19,13 @@ void passphrases_destroy(struct passphrases *passphrases); // wipes; NULL is acc
 // From now on nothing is asked any more; what was answered stays known.
 void passphrases_ask_no_more(struct passphrases *passphrases);
 
+// Calls `each` for everything that was answered, in the order of time.
+void passphrases_answers(const struct passphrases *passphrases,
+                         void (*each)(void *owner, const char *path, const char *phrase, size_t length),
+                         void *owner);
+// As if phrase[length] had been answered for the file: that is how a successor knows it. -EINVAL: it is empty or too long.
+int passphrases_answer(struct passphrases *passphrases, const char *path, const char *phrase, size_t length);
+
 // Tries to open something with phrase[length], behind which stands a zero. 0; -EKEYREJECTED: that is not the one; anything else:
 // no passphrase helps.
 typedef int passphrase_try(void *owner, const char *phrase, size_t length);

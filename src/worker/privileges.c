@@ -42,6 +42,27 @@ int privileges_keep(uint64_t keep)
     return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
+int privileges_hand_down(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    uint64_t held;
+    int error = read_capabilities(data);
+
+    if (error < 0)
+        return error;
+    held = data[0].permitted | (uint64_t)data[1].permitted << 32;
+    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        data[i].inheritable = data[i].permitted;
+    if (syscall(SYS_capset, &header, data) < 0)
+        return -errno;
+    for (unsigned capability = 0; capability < 64; capability++) {
+        if ((held & PRIVILEGE(capability)) != 0)
+            (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+    }
+    return 0;
+}
+
 int privileges_hide(void)
 {
     struct rlimit none = {0};

@@ -18,5 +18,8 @@ uint64_t privileges_held(void);
 // Gives up all that are not in `keep`, for good, and passes none on to what it executes without being root. 0 or -errno.
 int privileges_keep(uint64_t keep);
 
+// Before execve(2), in a process that is to have them still, whoever it is: hands down the capabilities that it holds. 0 or -errno.
+int privileges_hand_down(void);
+
 // No core dumps; nobody but root reads this process's memory or traces it. 0 or -errno.
 int privileges_hide(void);

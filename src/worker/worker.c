@@ -47,6 +47,8 @@ static void close_listeners(struct worker *worker)
     proxy_drain(worker->proxy);
     for (size_t i = 0; i < worker->setup->config->listener_count && !worker->are_listeners_closed; i++)
         close(worker->setup->listeners[i]);
+    for (size_t i = 0; i < worker->setup->more_count && !worker->are_listeners_closed; i++)
+        close(worker->setup->more[i].fd);
     worker->are_listeners_closed = true;
 }
 
@@ -294,6 +296,8 @@ static int worker_init(struct worker *worker)
         .client_contexts = worker->client_contexts,
         .material = setup->material,
         .listeners = setup->listeners,
+        .more = setup->more,
+        .more_count = setup->more_count,
         .acme = setup->acme,
         .ring = worker->ring,
         .pool = worker->pool,
@@ -376,7 +380,10 @@ int worker_run(const struct worker_setup *setup)
         return 1;
     }
     channel_start(&worker.channel);
-    proxy_start(worker.proxy);
+    if (setup->is_paused)
+        proxy_pause(worker.proxy, true);
+    else
+        proxy_start(worker.proxy);
     // Submits the accepts, so that `ready` is true when it is said.
     (void)ring_wait(worker.ring, 0);
     error = channel_say_ready(&worker.channel);

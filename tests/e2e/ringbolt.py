@@ -119,7 +119,7 @@ class Ringbolt:
     but log lines: a sanitizer's report, an assertion."""
 
     def __init__(self, directory, config=None, arguments=None, wait=True, environment=None, prefix=(),
-                 pass_fds=()):
+                 pass_fds=(), binary=None):
         self.lines, self.noise = [], []
         self.changed = threading.Condition()
         self.log_gate = threading.Event()  # cleared: the reader of the log stands still
@@ -130,7 +130,7 @@ class Ringbolt:
             write_config(self.config_path, {**config, "admin": {"socket": self.admin_path, **config.get("admin", {})}})
             arguments = ["run", "-c", self.config_path]
 
-        self.process = subprocess.Popen([*prefix, BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([*prefix, binary or BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, cwd=directory, env={**os.environ, **(environment or {})},
                                         pass_fds=pass_fds)
         self.stdout = b""

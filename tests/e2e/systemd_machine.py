@@ -22,7 +22,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SYSTEMD = "/lib/systemd/systemd"
-SECONDS = 90
+SECONDS = 120
 WAIT = 60
 
 # The hierarchy that systemd keeps its services in has one name for all of the kernel: a folder of our own in it becomes the root of ours.
@@ -292,6 +292,35 @@ def step_worker_dies():
     os.kill(before[0], signal.SIGKILL)
     until(lambda: len(workers()) == 2 and before[0] not in workers(), "it is replaced")
     assert show("MainPID") == main and show("NRestarts") == "0"
+
+
+def step_upgrade():
+    """A new program, then another configuration with another privileged port: the main process stays, and so does a connection."""
+    main = show("MainPID")
+    program = shutil.which("ringbolt")
+    with connect() as client:
+        echo(client)
+        shutil.copy(program, program + ".new")
+        os.rename(program + ".new", program)
+        call("ringbolt", "upgrade")
+        echo(client)
+        second = int(json.loads(call("ringbolt", "status", "--json"))["pid"])
+        more = CONFIG.replace("listeners:", """listeners:
+  - address: "*:444"
+    tls: {{ certificates: [ {{ chain: server.pem, key: server.key }} ] }}
+    upstream: app""")
+        write(f"{FOLDER}/ringbolt.yaml", more.format(address=f"*:{PORT}", log=""), 0o640, pwd.getpwnam("ringbolt-master").pw_gid)
+        call("systemctl", "reload", "ringbolt")
+        until(lambda: show("StatusText") == "Serving: 2 listeners, 2 workers", "systemd knows the successor's words")
+        echo(client)
+        socket.create_connection(("127.0.0.1", 444), WAIT).close()
+    third = int(json.loads(call("ringbolt", "status", "--json"))["pid"])
+    assert len({int(main), second, third}) == 3
+    assert show("MainPID") == main and show("NRestarts") == "0" and show("ActiveState") == "active"
+    master = status_of(third)
+    assert master["Uid"].split() == [str(pwd.getpwnam("ringbolt-master").pw_uid)] * 4 and int(master["CapEff"], 16) & ~0x4e0 == 0, master
+    configure()
+    call("systemctl", "restart", "ringbolt")
 
 
 def step_logrotate():

@@ -76,12 +76,12 @@ def test_status(start, actor, dial):
 
 @pytest.mark.any_layer
 def test_master(start, actor):
-    """The master keeps what it needs to replace workers and to read keys again."""
+    """The master keeps what it needs to replace workers, to read keys again, and what a successor opens new ports with."""
     if os.geteuid() != 0:
         pytest.skip("only root has capabilities to give up")
     stage = start({"app": [actor.address]})
     held = set(processes(stage.proxy)["master"]["capabilities"])
-    assert {"setuid", "setgid"} <= held <= {"setuid", "setgid", "kill", "ipc_lock", "dac_read_search", "dac_override"}
+    assert {"setuid", "setgid"} <= held <= {"setuid", "setgid", "kill", "ipc_lock", "net_bind_service", "dac_read_search", "dac_override"}
 
 
 @pytest.mark.any_layer

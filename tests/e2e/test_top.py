@@ -85,8 +85,7 @@ class Terminal:
         assert self.process.wait(ringbolt.WAIT) == status, error
         assert termios.tcgetattr(self.inner) == self.saved
         if ENTER in self.output:
-            ringbolt.wait_until(lambda: LEAVE in self.output, "the screen is put back")
-            assert self.output.count(ENTER) == self.output.count(LEAVE)
+            ringbolt.wait_until(lambda: self.output.count(ENTER) == self.output.count(LEAVE), "the screen is put back")
         return error
 
     def close(self):

@@ -90,7 +90,10 @@ static void prepare(void)
     free(config->admin.socket);
     REQUIRE(asprintf(&config->admin.socket, "%s/socket", folder) > 0);
     options.config = config;
-    master = (struct master){.config = config, .stats = stats, .control = control_create(NULL)};
+    master = (struct master){.config = config,
+                             .stats = stats,
+                             .control = control_create(NULL),
+                             .succession = {.is_leading = true, .is_owner = true}};
     REQUIRE(control_load(master.control, &options, &report) == 0 && loop_create(&master.loop) == 0);
     report_finish(&report);
     master.used = shared_memory_create(MATERIAL_SLOTS_MAX * sizeof(*master.used));

@@ -57,6 +57,40 @@ void loader_destroy(struct loader *loader)
 {
 }
 
+void loader_answers(const struct loader *loader,
+                    void (*each)(void *owner, const char *path, const char *phrase, size_t length), void *owner)
+{
+}
+
+int loader_answer(struct loader *loader, const char *path, const char *phrase, size_t length)
+{
+    return -EINVAL;
+}
+
+int certificate_develop_again(const struct material_bytes *leaf, const struct material_bytes *authority,
+                              const struct material_bytes *key, struct report *report, struct certificate **ret)
+{
+    return -EINVAL;
+}
+
+void sources_pack_staples(struct sources *sources, struct pack *pack)
+{
+}
+
+bool sources_unpack_staples(struct sources *sources, const uint8_t *bytes, size_t size, int64_t now_s)
+{
+    return true;
+}
+
+void sources_pack_history(struct sources *sources, struct pack *pack)
+{
+}
+
+bool sources_unpack_history(struct sources *sources, const uint8_t *bytes, size_t size)
+{
+    return true;
+}
+
 int certificate_develop(const char *ca_file, struct report *report, struct certificate **ret)
 {
     return -EINVAL;
@@ -179,7 +213,7 @@ void responders_destroy(struct responders *responders)
 }
 
 void responders_want(struct responders *responders, uint32_t slot, const struct certificate *certificate,
-                     const struct config_ocsp *ocsp)
+                     const struct config_ocsp *ocsp, const struct staple *served)
 {
 }
 

@@ -475,7 +475,7 @@ static inline void *want_of(uint32_t slot, const char *name)
 {
     struct certificate *certificate = subject_make(name, server.url);
 
-    responders_want(responders, slot, certificate, ocsp);
+    responders_want(responders, slot, certificate, ocsp, NULL);
     return certificate;
 }
 

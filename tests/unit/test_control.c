@@ -523,14 +523,14 @@ static void signal_to_the_whole_group(void **unused)
     assert_null(strstr(first.text, "died"));
 }
 
-static void usr2_is_ignored(void **unused)
+static void no_upgrade_of_who_knows_no_program(void **unused)
 {
     (void)unused;
     add_tcp("127.0.0.1:0");
     start(&first);
     expect(&first, " ready ");
     signal_master(&first, SIGUSR2);
-    expect(&first, " warning USR2 is ignored");
+    expect(&first, " warning no upgrade reason=");
     signal_master(&first, SIGTERM);
     assert_int_equal(end(&first), 0);
     assert_null(strstr(first.text, "died"));
@@ -644,7 +644,7 @@ int main(void)
         test_of(int_stops),
         test_of(deaf_worker_is_killed),
         test_of(signal_to_the_whole_group),
-        test_of(usr2_is_ignored),
+        test_of(no_upgrade_of_who_knows_no_program),
         test_of(workers_follow_a_killed_master),
         test_of(unix_stale_file),
         test_of(unix_in_use),

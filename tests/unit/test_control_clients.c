@@ -26,7 +26,7 @@ static const struct {
     {"{\"command\": 7}\n", 0, false, "names no command"},
     {"{\"command\": {\"command\": \"stop\"}}\n", 0, false, "names no command"},
     {"{\"command\": \"\"}\n", 0, false, "there is no command ``"},
-    {"{\"command\": \"upgrade\"}\n", 0, false, "there is no command `upgrade`"},
+    {"{\"command\": \"downgrade\"}\n", 0, false, "there is no command `downgrade`"},
     {"{\"command\": \"stop\", \"now\": true}\n", 0, false, "no member `now`"},
     {"{\"command\": \"ping\", \"force\": true}\n", 0, false, "no member `force`"},
     {"{\"command\": \"reload\", \"force\": \"yes\"}\n", 0, false, "true or false"},

@@ -222,8 +222,8 @@ static void configuration_is_compared(void **unused)
     assert_null(strstr(first.text, "configuration"));
     write_config(GOOD "workers: 3\n");
     signal_master(&first, SIGHUP);
-    expect(&first, " warning the configuration was changed, which takes a restart to apply ");
     expect(&first, " info reloaded ");
+    expect(&first, " warning the changed configuration is not applied "); // nobody knows how a test was started
     write_config(GOOD "wrokers: 3\n");
     signal_master(&first, SIGHUP);
     assert_non_null(strstr(expect(&first, " error bad configuration "), "wrokers"));
@@ -232,7 +232,7 @@ static void configuration_is_compared(void **unused)
     signal_master(&first, SIGHUP);
     expect(&first, " info reloaded ");
     end_by_term();
-    assert_null(strstr(strstr(first.text, "wrokers"), "was changed"));
+    assert_null(strstr(strstr(first.text, "wrokers"), "the changed"));
 }
 
 // ---- keylog ----

@@ -600,6 +600,37 @@ static void taker_falls_silent(void **unused)
     close(fds[1]);
 }
 
+// It answers for one while the others wait for longer than anybody's patience: that is no silence.
+static void busy_taker(void **unused)
+{
+    struct handover *handover;
+    int fds[2];
+
+    (void)unused;
+    for (unsigned i = 0; i < 3; i++)
+        add_living(&giver, 10);
+    pair(fds);
+    give_at(fds[0], HANDOVER_ALL, 0);
+    say(fds[1], hello);
+    for (unsigned i = 0; i < 3; i++)
+        (void)await(&giver, fds[1], HANDOVER_OFFER);
+    handover = list_entry(giver.proxy.handovers.next, struct handover, node);
+    handover_patience_ns = 0;
+    handover->since_ns = UINT64_MAX; // it has just been heard
+    for (unsigned i = 0; i < 10; i++)
+        turn(&giver);
+    assert_int_equal(giver.ended, 0);
+    handover_patience_ns = 3600 * CLOCK_NS_PER_S;
+    say(fds[1], (struct word){.type = HANDOVER_ACCEPT, .number = 2});
+    assert_int_equal(await(&giver, fds[1], HANDOVER_GO), 2);
+    handover_patience_ns = 0; // from now on it is silent
+    run_giver();
+    assert_non_null(giver.outcome.broken);
+    assert_int_equal(giver.outcome.given, 1);
+    assert_int_equal(giver.outcome.kept, 2);
+    close(fds[1]);
+}
+
 // It has taken one, and is gone when the others are offered.
 static void taker_goes(void **unused)
 {
@@ -903,6 +934,7 @@ int main(void)
         test_of(restless_ones_stay),
         test_of(silent_taker),
         test_of(taker_falls_silent),
+        test_of(busy_taker),
         test_of(taker_goes),
         test_of(taker_knows_no_version),
         test_of(nonsense_of_takers),

@@ -67,7 +67,7 @@ static void test_options(void **state)
     }
     listeners[1].tcp = (struct config_tcp){.keepalive_s = 60, .user_timeout_ms = 1234};
     listeners[1].fast_open = 5;
-    assert_int_equal(listening_open(&listening, &config, NULL), 0);
+    assert_int_equal(listening_open(&listening, &config, NULL, NULL), 0);
     fds = listening_of(&listening, 0);
     assert_true(backlog_of(fds[0]) > 7);
     assert_int_equal(backlog_of(fds[1]), 7);

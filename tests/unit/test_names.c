@@ -33,6 +33,7 @@ static struct config_name name;
 static struct config_upstream upstream_config;
 static struct config config;
 static struct servers *table;
+static struct stats *stats;
 static struct upstreams *worker;
 static uint64_t now_ns;
 
@@ -74,6 +75,7 @@ static int set_up(void **state)
                              .timeouts.connect_ns = CLOCK_NS_PER_S};
     now_ns = 1000 * CLOCK_NS_PER_S;
     assert_int_equal(servers_create(&config, &table), 0);
+    assert_int_equal(stats_create(&config, &stats), 0);
     worker = upstreams_create(&config, table, 0);
     assert_non_null(worker);
     return 0;
@@ -84,6 +86,7 @@ static int tear_down(void **state)
     (void)state;
     upstreams_destroy(worker);
     servers_destroy(table);
+    stats_destroy(stats);
     return 0;
 }
 
@@ -101,7 +104,7 @@ static const char *apply(const char *hosts, enum servers_order order)
         hosts = end;
     }
     now_ns += CLOCK_NS_PER_S;
-    names_apply(table, &config, 0, &name, order, found, count, now_ns, &outcome);
+    names_apply(table, stats, &config, 0, &name, order, found, count, now_ns, &outcome);
     snprintf(text, sizeof(text), "+[%s] -[%s] %zu", outcome.added_text, outcome.removed_text, outcome.here);
     if (outcome.left_out > 0)
         snprintf(text + strlen(text), 32, " without %zu", outcome.left_out);
@@ -221,14 +224,17 @@ static void test_connections_keep_a_place(void **state)
 // The one that is gone the longest makes room first.
 static void test_oldest_first(void **state)
 {
+    struct stats_server sum;
+
     (void)state;
     (void)apply("1 2 3 4", SERVERS_READY);
     (void)apply("1 2 3", SERVERS_READY);
     (void)apply("1 2", SERVERS_READY);
     (void)apply("1 2 5", SERVERS_READY); // in the place of 4
-    atomic_store(&state_of(3)->connects_total, 7);
+    stats_add(&stats_server(stats, 0, 3)->connects, 7);
     assert_string_equal(apply("1 2 5 3", SERVERS_READY), "+[192.0.2.3:80] -[] 4");
-    assert_int_equal(atomic_load(&state_of(3)->connects_total), 7); // its own place
+    stats_sum_server(stats, 3, &sum);
+    assert_int_equal(sum.connects, 7); // its own place
 }
 
 // An address that another server has is that one's.
@@ -245,19 +251,24 @@ static void test_taken(void **state)
 // Who joins is well, whatever was here before; who comes back too.
 static void test_health_is_an_addresss_own(void **state)
 {
+    struct stats_server sum;
+
     (void)state;
     (void)apply("1 2", SERVERS_READY);
     assert_string_equal(shares(), "1 2");
     for (unsigned i = 0; i < 3; i++)
         upstream_failed(worker, 0, 1, "Connection refused", now_ns);
+    stats_add(&stats_server(stats, 0, 1)->failures, 3);
     assert_int_equal(atomic_load(&state_of(1)->is_out), 1);
     assert_string_equal(shares(), "2");
     (void)apply("2", SERVERS_READY);
     (void)apply("2 1", SERVERS_READY);
     assert_string_equal(shares(), "1 2");
-    assert_int_equal(atomic_load(&state_of(1)->failures_total), 3);
+    stats_sum_server(stats, 1, &sum);
+    assert_int_equal(sum.failures, 3);
     (void)apply("3 4 5 2", SERVERS_READY); // somebody else in the place of 1
-    assert_int_equal(atomic_load(&state_of(1)->failures_total), 0);
+    stats_sum_server(stats, 1, &sum);
+    assert_int_equal(sum.failures, 0);
 }
 
 // One that is alone is never out, also when it was not alone before.
@@ -402,7 +413,7 @@ static void test_overtaken(void **state)
     held = upstream_hold(worker, 0, 1);
     upstream_overtaken(worker, 0, 1, held, now_ns);
     assert_string_equal(shares(), "2");
-    assert_int_equal(atomic_load(&state_of(1)->failures_total), 0);
+    assert_int_equal(atomic_load(&state_of(1)->failures), 0);
     (void)servers_set_order(state_of(2), SERVERS_DRAIN, now_ns);
     assert_string_equal(shares(), "1");
     (void)servers_set_order(state_of(2), SERVERS_READY, now_ns);

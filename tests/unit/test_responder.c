@@ -88,12 +88,12 @@ static void test_answered_and_kept(void **unused)
     assert_int_equal(stat(kept_path(certificate), &info), 0);
     assert_int_equal(info.st_mode & 07777, 0600);
     // The same again changes nothing.
-    responders_want(responders, 3, certificate, ocsp);
+    responders_want(responders, 3, certificate, ocsp, NULL);
     // After a restart, with nobody there: at once, before anything is asked.
     world_stop();
     server_close();
     world_start();
-    responders_want(responders, 3, certificate, ocsp);
+    responders_want(responders, 3, certificate, ocsp, NULL);
     assert_int_equal(told[3].good, 2);
     assert_int_equal(logged("\"warning\"", ""), 0);
     free(request.data);
@@ -116,7 +116,7 @@ static void test_kept_is_checked(void **unused)
     must(file != NULL && fseek(file, -1, SEEK_END) == 0 && fputc(0x55, file) == 0x55 && fclose(file) == 0,
          "a file");
     world_start();
-    responders_want(responders, 0, certificate, ocsp);
+    responders_want(responders, 0, certificate, ocsp, NULL);
     assert_int_equal(told[0].good, 1);
     until(told[0].good == 2);
     assert_int_equal(server.asked, 2);
@@ -429,13 +429,13 @@ static void test_nobody_to_ask(void **unused)
 
     (void)unused;
     world_start();
-    responders_want(responders, 0, certificate, ocsp);
+    responders_want(responders, 0, certificate, ocsp, NULL);
     assert_int_equal(told[0].none, 1);
     assert_non_null(strstr(told[0].why, "names no OCSP responder"));
-    responders_want(responders, 1, certificate, ocsp);
+    responders_want(responders, 1, certificate, ocsp, NULL);
     assert_int_equal(logged("\"info\"", "names no OCSP responder"), 1); // once is enough
     certificate->must_staple = true;
-    responders_want(responders, 2, certificate, ocsp);
+    responders_want(responders, 2, certificate, ocsp, NULL);
     assert_int_equal(logged("\"warning\"", "names no OCSP responder"), 1);
     certificate_destroy(certificate);
 }
@@ -448,7 +448,7 @@ static void test_responder_of_the_configuration(void **unused)
     server_listen();
     ocsp->responder = server.url;
     world_start();
-    responders_want(responders, 0, certificate, ocsp);
+    responders_want(responders, 0, certificate, ocsp, NULL);
     until(told[0].good == 1);
     certificate_destroy(certificate);
 }
@@ -462,7 +462,7 @@ static void test_issuer_unknown(void **unused)
     world_start();
     free(certificate->authority.data);
     certificate->authority = (struct material_bytes){0};
-    responders_want(responders, 0, certificate, ocsp);
+    responders_want(responders, 0, certificate, ocsp, NULL);
     until(told[0].none == 1);
     assert_non_null(strstr(told[0].why, "issuer is not known"));
     assert_int_equal(server.asked, 0);
@@ -479,7 +479,7 @@ static void test_bad_addresses(void **unused)
     for (uint32_t i = 0; i < COUNT(urls); i++) {
         struct certificate *certificate = subject_make("a.example", urls[i]);
 
-        responders_want(responders, i, certificate, ocsp);
+        responders_want(responders, i, certificate, ocsp, NULL);
         until(told[i].none >= 1);
         if (strstr(told[i].why, "http://") == NULL)
             fail_msg("%s: %s", urls[i], told[i].why);

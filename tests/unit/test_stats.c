@@ -14,7 +14,9 @@
 #include "ringbolt/stats.h"
 
 static struct config_listener listeners[2];
-static struct config_upstream upstreams[] = {{.server_count = 2}, {.server_count = 1}};
+static struct config_server servers[2];
+static struct config_upstream upstreams[] = {{.servers = servers, .server_count = 2},
+                                             {.servers = servers, .server_count = 1}};
 static const struct config config = {
     .workers = 3, .listeners = listeners, .listener_count = 2, .upstreams = upstreams, .upstream_count = 2};
 

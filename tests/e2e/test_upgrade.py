@@ -1,0 +1,484 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From one master to the next: upgrades, reloads with a changed configuration, and all that may go wrong with them."""
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import threading
+
+import pytest
+
+import ringbolt
+from test_life import echo, echoing
+
+pytestmark = pytest.mark.any_layer
+
+SHORT = {"shutdown_timeout": "10s"}
+
+
+class Program:
+    """A program at a path of its own, which can be replaced while it runs."""
+
+    def __init__(self, folder):
+        self.path = os.path.join(folder, "ringbolt")
+        self.real = os.path.join(folder, "ringbolt.real")
+        shutil.copy(ringbolt.BINARY, self.real)
+        shutil.copy(ringbolt.BINARY, self.path)
+
+    def replace(self, script):
+        """By a shell script; $REAL is a program that works."""
+        new = self.path + ".new"
+        with open(new, "w", encoding="utf-8") as f:
+            f.write(f"#!/bin/sh\nREAL='{self.real}'\n{script}\n")
+        os.chmod(new, os.stat(new).st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        os.rename(new, self.path)
+
+
+@pytest.fixture
+def program(tmp_path):
+    return Program(str(tmp_path))
+
+
+@pytest.fixture
+def running(start, monkeypatch, program, actor):
+    """A proxy that was started from `program`."""
+
+    def make(**options):
+        with monkeypatch.context() as patch:
+            patch.setattr(ringbolt, "BINARY", program.path)
+            return start({"app": [actor.address]}, **{"config": SHORT, **options})
+
+    return make
+
+
+def masters(stage):
+    """Process ids of those that lead or drain, by the first process."""
+    tree = ringbolt.process_tree(stage.proxy.process.pid)
+    found = []
+    for pid in tree:
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                found.append((pid, f.read().decode().split("\0")))
+        except OSError:
+            pass
+    return found
+
+
+def is_kept(stage):
+    """Whether the first process is the keeper by now; the kernel shows no arguments of one that executes just now."""
+    return masters(stage)[0][1][1:2] == ["keeper"]
+
+
+def leader(stage):
+    return stage.proxy.admin_json("status")["pid"]
+
+
+def upgrade(stage, status=0):
+    return stage.proxy.admin_json("upgrade", status=status)
+
+
+def is_over(stage, answer, since):
+    """Waits until the predecessor of an upgrade has ended as a master."""
+    stage.proxy.wait_for_log(said("predecessor is gone", predecessor_pid=answer["predecessor_pid"], in_order=True), since)
+
+
+def said(message, **fields):
+    return lambda entry: entry["message"] == message and all(entry.get(key) == value for key, value in fields.items())
+
+
+def serves(stage, dial, listener="app"):
+    client = echoing(dial, stage[listener])
+    client.close_notify()
+    assert client.end() == "close_notify"
+
+
+def write(stage, **changes):
+    config = {**stage.config, "admin": {"socket": stage.proxy.admin_path}, **changes}
+    ringbolt.write_config(stage.proxy.config_path, config)
+    return config
+
+
+class Clients:
+    """Connect, say something and hear it, again and again: no one may be refused."""
+
+    def __init__(self, address):
+        self.address, self.count, self.bad, self.over = address, 0, [], False
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        import rawtls
+        while not self.over:
+            try:
+                client = rawtls.RawClient(self.address).handshake()
+                client.send_data(b"echo x\nhello")
+                echo(client, b"")
+                assert client.read(5) == b"hello"
+                client.close_notify()
+                client.close()
+                self.count += 1
+            except Exception as error:  # pylint: disable=broad-except
+                self.bad.append(repr(error))
+
+    def end(self):
+        self.over = True
+        self.thread.join()
+        assert not self.bad, self.bad[:5]
+        return self.count
+
+
+# ---- what works
+
+def test_upgrade(running, dial, program):
+    stage = running()
+    first = stage.proxy.process.pid
+    old = echoing(dial, stage["app"])
+    program.replace('exec "$REAL" "$@"')
+    answer = upgrade(stage)
+    assert answer["predecessor_pid"] == first and answer["pid"] != first and answer["program"] == program.path, answer
+    assert leader(stage) == answer["pid"]
+    serves(stage, dial)
+    echo_again(old)
+    # The path is kept, whatever the script executes.
+    again = upgrade(stage)
+    assert again["predecessor_pid"] == answer["pid"] and again["program"] == program.path, again
+    echo_again(old)
+    serves(stage, dial)
+    old.close_notify()
+    assert old.end() == "close_notify"
+    stage.proxy.stop(signal.SIGTERM)
+
+
+def echo_again(client):
+    client.send_data(b"again")
+    assert client.read(5) == b"again"
+
+
+def test_usr2_and_the_keeper(running, dial):
+    stage = running()
+    first = stage.proxy.process.pid
+    since = stage.proxy.mark()
+    stage.proxy.send_signal(signal.SIGUSR2)
+    stage.proxy.wait_for_log(said("successor is ready"), since)
+    stage.proxy.wait_for_log(said("predecessor is gone", predecessor_pid=first), since)
+    ringbolt.wait_until(lambda: is_kept(stage), "the first process is the keeper")
+    second = leader(stage)
+    serves(stage, dial)
+    # The keeper passes this one on.
+    since = stage.proxy.mark()
+    stage.proxy.send_signal(signal.SIGUSR2)
+    stage.proxy.wait_for_log(said("predecessor is gone", predecessor_pid=second), since)
+    third = leader(stage)
+    assert len({first, second, third}) == 3
+    with open(f"/proc/{first}/status", encoding="utf-8") as f:
+        status = dict(line.split(":", 1) for line in f)
+    assert int(status["CapEff"], 16) == 0 and status["Name"].strip() == "ringbolt"
+    with open(f"/proc/{third}/comm", encoding="utf-8") as f:
+        assert f.read().strip() == "ringbolt"
+    serves(stage, dial)
+    stage.proxy.stop(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("by", ["signal", "command"])
+def test_reload_of_a_changed_configuration(running, dial, actor, by):
+    stage = running()
+    old = echoing(dial, stage["app"])
+    port = ringbolt.Port()
+    listeners = [*stage.config["listeners"], {**stage.config["listeners"][0], "name": "more", "address": port.text}]
+    write(stage, listeners=listeners, workers=3)
+    since = stage.proxy.mark()
+    if by == "command":
+        answer = stage.proxy.admin_json("reload")
+        assert answer["config"] == "applied" and answer["pid"] == leader(stage), answer
+    else:
+        stage.proxy.send_signal(signal.SIGHUP)
+        stage.proxy.wait_for_log(said("ready"), since)
+    stage.listeners["more"] = type(stage["app"])(stage, port)
+    serves(stage, dial, "more")
+    serves(stage, dial)
+    echo_again(old)
+    assert len(stage.proxy.admin_json("status")["workers"]) == 3
+    # Once more, fewer, and without that listener: what is not changed changes nothing.
+    assert stage.proxy.admin_json("reload")["config"] == "same"
+    write(stage, workers=1)
+    assert stage.proxy.admin_json("reload")["config"] == "applied"
+    serves(stage, dial)
+    echo_again(old)
+
+    def is_closed():
+        try:
+            socket.create_connection(port.address, 1).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    ringbolt.wait_until(is_closed, "the listener that was removed is closed")
+
+
+def test_an_address_that_changes_its_form(running, dial):
+    """The same port at another address, while the predecessor still listens."""
+    stage = running()
+    number = stage["app"].number
+    for host in ("0.0.0.0", "127.0.0.1", "*", "127.0.0.1", "0.0.0.0"):
+        write(stage, listeners=[{**stage.config["listeners"][0], "address": f"{host}:{number}"}])
+        answer = stage.proxy.admin_json("reload")
+        assert answer["config"] == "applied", (host, answer)
+        serves(stage, dial)
+
+
+def test_nobody_is_refused(running, program):
+    """New connections, while ten successors come in a row, with more and fewer workers."""
+    stage = running(config={"shutdown_timeout": "10s", "workers": 4})
+    clients = [Clients(stage["app"].address) for _ in range(2)]
+    try:
+        for i in range(5):
+            upgrade(stage)
+            write(stage, workers=[1, 4, 2, 3, 1][i], shutdown_timeout="10s")
+            assert stage.proxy.admin_json("reload")["config"] == "applied"
+    finally:
+        counts = [client.end() for client in clients]
+    assert min(counts) > 0, counts
+    stage.proxy.stop(signal.SIGTERM)
+
+
+def test_unix_sockets_stay(running, dial, tmp_path, work, certificates, actor):
+    """The file at a unix address stays the same through successors, and is gone in the end; so is that of the admin socket."""
+    path = os.path.join(work, "listen.sock")
+    stage = running()
+    write(stage, listeners=[*stage.config["listeners"], {**stage.config["listeners"][0], "name": "unix", "address": f"unix:{path}"}])
+    assert stage.proxy.admin_json("reload")["config"] == "applied"
+    inode = os.stat(path).st_ino
+    admin = os.stat(stage.proxy.admin_path).st_ino
+    since = stage.proxy.mark()
+    is_over(stage, upgrade(stage), since)
+    assert os.stat(path).st_ino == inode and os.stat(stage.proxy.admin_path).st_ino == admin
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+    # Without that listener the successor removes it, when its predecessor can't come back.
+    since, before = stage.proxy.mark(), leader(stage)
+    write(stage)
+    assert stage.proxy.admin_json("reload")["config"] == "applied"
+    stage.proxy.wait_for_log(said("predecessor is gone", predecessor_pid=before), since)
+    assert not os.path.exists(path)
+    stage.proxy.stop(signal.SIGTERM)
+    assert not os.path.exists(stage.proxy.admin_path)
+
+
+def test_admin_http_goes_over(running):
+    stage = running(config={**SHORT, "admin": {"http": "127.0.0.1:0"}})
+    address = stage.proxy.wait_for_log(said("metrics"))["address"]
+    since = stage.proxy.mark()
+    upgrade(stage)
+    assert stage.proxy.wait_for_log(said("metrics"), since)["address"] == address
+
+    def answers():
+        host, _, port = address.rpartition(":")
+        try:
+            with socket.create_connection((host, int(port)), 5) as client:
+                client.sendall(b"GET /health/ready HTTP/1.0\r\n\r\n")
+                return client.recv(100).startswith(b"HTTP/1.")
+        except ConnectionError:
+            return False
+
+    ringbolt.wait_until(answers, "metrics are served")
+
+
+def test_connections_go_over(running, dial):
+    """Those that live move to the successor, and with them the line in the log when they end."""
+    stage = running(config={"shutdown_timeout": "60s"})
+    clients = [echoing(dial, stage["app"]) for _ in range(20)]
+    for _ in range(3):
+        since = stage.proxy.mark()
+        answer = upgrade(stage)
+        line = stage.proxy.wait_for_log(said("all connections handed over"), since)
+        assert (line["given"], line["kept"]) == (20, 0), line
+        for client in clients:
+            echo_again(client)
+        # Nothing is left to be drained.
+        is_over(stage, answer, since)
+        status = stage.proxy.admin_json("status")
+        assert status["pid"] == answer["pid"] and sum(worker["connections"] for worker in status["workers"]) == 20
+    for client in clients:
+        client.close_notify()
+        assert client.end() == "close_notify"
+        assert stage.line(client)["bytes_in"] == len(b"echo x\nhello") + 3 * len(b"again")
+    stage.proxy.stop(signal.SIGTERM)
+
+
+# ---- what fails
+
+def test_broken_programs(running, dial, program):
+    stage = running()
+    first = stage.proxy.process.pid
+    old = echoing(dial, stage["app"])
+    for script, words in (("exit 7", "status 7"), ("kill -SEGV $$", "signal 11"), ("exec 3>&-; sleep 5 & exec sleep 5", "channel"),
+                          ('"$REAL" "$@"', "has to end with exec"), ('exec "$REAL" --version >/dev/null', "status 0")):
+        program.replace(script)
+        since = stage.proxy.mark()
+        answer = upgrade(stage, status=1)
+        assert not answer["ok"] and words in answer["error"], (script, answer)
+        stage.proxy.wait_for_log(said("successor failed, going on", level="error"), since)
+        assert leader(stage) == first
+        serves(stage, dial)
+        echo_again(old)
+    os.unlink(program.path)
+    answer = upgrade(stage, status=1)
+    assert "status 127" in answer["error"], answer
+    serves(stage, dial)
+    program.replace('exec "$REAL" "$@"')
+    assert upgrade(stage)["pid"] == leader(stage)
+    echo_again(old)
+
+
+def test_broken_configurations(running, dial, tmp_path):
+    """Those that a check finds start nobody; what only a start finds is told with its words."""
+    stage = running()
+    first = stage.proxy.process.pid
+    write(stage, wrokers=3)
+    done = ringbolt.call("reload", "-s", stage.proxy.admin_path)
+    assert done.returncode == 3 and "wrokers" in done.stderr, done
+    taken = socket.create_server(("127.0.0.1", 0))
+    more = {**stage.config["listeners"][0], "name": "taken", "address": "127.0.0.1:%d" % taken.getsockname()[1]}
+    write(stage, listeners=[*stage.config["listeners"], more])
+    done = ringbolt.call("reload", "-s", stage.proxy.admin_path)
+    assert done.returncode == 1 and "cannot listen" in done.stderr and more["address"] in done.stderr, done
+    missing = {"certificates": [{"chain": str(tmp_path / "none.pem"), "key": str(tmp_path / "none.key")}]}
+    write(stage, listeners=[{**stage.config["listeners"][0], "tls": missing}])
+    done = ringbolt.call("reload", "-s", stage.proxy.admin_path)
+    assert done.returncode == 1 and "none.pem" in done.stderr and stage.proxy.config_path in done.stderr, done
+    # An upgrade finds the same, and nothing that the first start would not have found.
+    answer = upgrade(stage, status=1)
+    assert "none.pem" in json.dumps(answer["successor_problems"]), answer
+    assert leader(stage) == first
+    serves(stage, dial)
+    write(stage)
+    assert upgrade(stage)["ok"]
+    taken.close()
+    stage.proxy.noise.clear()  # what successors complained about before they had a log
+
+
+def test_one_at_a_time(running, program):
+    stage = running()
+    gate = program.path + ".gate"
+    os.mkfifo(gate)
+    program.replace(f'read line < {gate}; exec "$REAL" "$@"')
+    asking = subprocess.Popen([program.real, "upgrade", "-s", stage.proxy.admin_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    stage.proxy.wait_for_log(said("successor started"))
+    answer = upgrade(stage, status=1)
+    assert "a successor is being started" in answer["error"], answer
+    since = stage.proxy.mark()
+    stage.proxy.send_signal(signal.SIGUSR2)
+    stage.proxy.wait_for_log(said("no upgrade", level="warning"), since)
+    with open(gate, "w", encoding="utf-8") as f:
+        f.write("go\n")
+    out, _ = asking.communicate(timeout=ringbolt.WAIT)
+    assert asking.returncode == 0 and b"upgraded" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_end_while_a_successor_starts(running, program, number):
+    stage = running()
+    program.replace("exec sleep 600")
+    stage.proxy.send_signal(signal.SIGUSR2)
+    child = stage.proxy.wait_for_log(said("successor started"))["successor_pid"]
+    stage.proxy.stop(number)
+    assert not os.path.exists(f"/proc/{child}")
+
+
+def test_a_killed_successor_on_probation(running, dial):
+    """The predecessor takes everything back but the connections that it had given away, and can be upgraded again."""
+    stage = running()
+    first = stage.proxy.process.pid
+    new = upgrade(stage)["pid"]
+    since = stage.proxy.mark()
+    os.kill(new, signal.SIGKILL)
+    stage.proxy.wait_for_log(said("successor failed, going on"), since)
+    assert leader(stage) == first
+    serves(stage, dial)
+    assert upgrade(stage)["pid"] == leader(stage)
+    serves(stage, dial)
+    stage.proxy.stop(signal.SIGTERM)
+
+
+def test_a_killed_leader_ends_all(running):
+    stage = running()
+    since = stage.proxy.mark()
+    new = upgrade(stage)["pid"]
+    stage.proxy.wait_for_log(said("predecessor is gone", predecessor_pid=stage.proxy.process.pid), since)
+    tree = ringbolt.process_tree(stage.proxy.process.pid)
+    os.kill(new, signal.SIGKILL)
+    stage.proxy.finished(status=128 + signal.SIGKILL)
+    ringbolt.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in tree), "nobody is left")
+
+
+def test_a_killed_keeper_ends_all(running):
+    stage = running()
+    since = stage.proxy.mark()
+    is_over(stage, upgrade(stage), since)
+    stage.proxy.wait_for_log(said("the first process is the keeper now"), since)
+    assert is_kept(stage)
+    tree = ringbolt.process_tree(stage.proxy.process.pid)
+    stage.proxy.process.kill()
+    stage.proxy.wait_for_log(said("the keeper is gone, ending"), since)
+    stage.proxy.finished(status=-signal.SIGKILL)
+    ringbolt.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in tree), "nobody is left")
+
+
+def test_the_status_is_passed_on(running, dial):
+    """Connections that are cut at the end of a drain make it 1, whichever master had them."""
+    stage = running(config={"shutdown_timeout": "500ms"})
+    since = stage.proxy.mark()
+    is_over(stage, upgrade(stage), since)
+    client = echoing(dial, stage["app"])
+    stage.proxy.stop(signal.SIGTERM, status=1)
+    client.close()
+
+
+def test_both_generations_end(running, dial):
+    """TERM while a predecessor still drains: both finish what is live, INT cuts both."""
+    stage = running(config={"shutdown_timeout": "60s"})
+    old = echoing(dial, stage["app"])
+    since = stage.proxy.mark()
+    upgrade(stage)
+    stage.proxy.wait_for_log(said("superseded, what is live is drained"), since)
+    new = echoing(dial, stage["app"])
+    stage.proxy.send_signal(signal.SIGTERM)
+    stage.proxy.wait_for_log(said("draining"), since)
+    echo_again(old)
+    echo_again(new)
+    old.close()
+    new.close()
+    stage.proxy.finished()
+
+
+def test_a_killed_predecessor(running, dial):
+    """Once the successor leads it goes on alone, with the sockets."""
+    stage = running()
+    new = upgrade(stage)["pid"]
+    since = stage.proxy.mark()
+    stage.proxy.process.kill()
+    stage.proxy.process.wait()
+    stage.proxy.wait_for_log(said("predecessor is gone", in_order=False), since)
+    assert leader(stage) == new
+    serves(stage, dial)
+    stage.proxy.admin("stop")
+    stage.proxy.wait_for_log(said("stopped"), since)
+    ringbolt.wait_until(lambda: not os.path.exists(f"/proc/{new}"), "the successor has ended")
+    assert not os.path.exists(stage.proxy.admin_path)
+
+
+def test_a_predecessor_that_is_killed_before(running, program):
+    stage = running()
+    gate = program.path + ".gate"
+    os.mkfifo(gate)
+    program.replace(f'read line < {gate}; exec "$REAL" "$@"')
+    stage.proxy.send_signal(signal.SIGUSR2)
+    child = stage.proxy.wait_for_log(said("successor started"))["successor_pid"]
+    stage.proxy.process.kill()
+    stage.proxy.process.wait()
+    with open(gate, "w", encoding="utf-8") as f:
+        f.write("go\n")
+    ringbolt.wait_until(lambda: not os.path.exists(f"/proc/{child}"), "the successor has ended")
