@@ -27,7 +27,7 @@ END_TO_END_WORKERS = 4
 IS_CI = os.environ.get("CI", "") not in ("", "0", "false")
 STEP_SECONDS_MAX = 20 * 60
 INTERRUPTED_SECONDS = 20
-TOOLS = ["agree", "bench_guest", "compare", "compare_page", "flood", "package", "page_browser"]
+TOOLS = ["agree", "bench_guest", "compare", "compare_page", "flood", "package", "page_browser", "reload_bench"]
 SURROUNDINGS = ["container", "fleet", "ipvs", "systemd", "tracing"]
 
 
