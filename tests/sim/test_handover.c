@@ -19,6 +19,7 @@
 #include "side.h"
 #include "src/proxy/carry.h"
 #include "src/proxy/connection.h"
+#include "src/tls/change.h"
 #include "stage.h"
 #include "towards.h"
 
@@ -658,6 +659,47 @@ static void test_hsts(void **state)
     }
 }
 
+// A connection under a retired certificate ends when it was told to, wherever it is then; and not before.
+static void test_retired(void **state)
+{
+    struct change change = {0};
+    unsigned moved = 0;
+
+    change_retire(&change, &certificate->id, 1);
+    assert_int_equal(material_apply(material, change.data, change.size), 0);
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        static struct run run;
+        uint64_t deadline_ns;
+        unsigned steps = 0;
+
+        run = (struct run){.seed = seed};
+        world_begin(seed);
+        setup(&run);
+        for (unsigned i = 0; i < 2; i++) { // while they shake hands it is too early
+            run.workers[i].config.shutdown_timeout_ns = 30 * CLOCK_NS_PER_S;
+            proxy_drain_retired(run.workers[i].stage.proxy, 100 * CLOCK_NS_PER_S);
+        }
+        run.moves_percent = 0;
+        if (!run.client.ssl) {
+            finish(&run);
+            continue;
+        }
+        establish(&run);
+        deadline_ns = world_now_ns() + 2 * CLOCK_NS_PER_S;
+        proxy_drain_retired(run.workers[find(&run.workers[0]) ? 0 : 1].stage.proxy, 2 * CLOCK_NS_PER_S);
+        run.moves_percent = 20;
+        while (count(&run) == 1 && steps++ < STEPS_MAX) {
+            step(&run);
+            check(world_now_ns() >= deadline_ns || count(&run) == 1, &run, "ended before its time");
+        }
+        check(world_now_ns() < deadline_ns + 10 * CLOCK_NS_PER_S, &run, "a retired connection goes on");
+        moved += run.moved;
+        finish(&run);
+    }
+    change_finish(&change);
+    assert_true(moved > 100);
+}
+
 static void test_seeds(void **state)
 {
     uint64_t last;
@@ -681,10 +723,9 @@ static void test_seeds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_hsts),
-        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_stop),    cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_hsts),    cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_retired), // the last: its certificate stays retired
     };
     struct tls_context_options options;
     struct report report;
