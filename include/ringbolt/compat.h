@@ -18,6 +18,14 @@
 #define TCP_ULP 31
 #endif
 
+// include/uapi/linux/memfd.h, include/uapi/linux/fcntl.h
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U // Linux 6.3
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010 // Linux 5.1
+#endif
+
 // Whether this is built with AddressSanitizer or the like, which has needs of its own: terabytes of addresses, /proc, threads.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define IS_SANITIZED 1

@@ -45,3 +45,11 @@ void file_discard(struct file_draft *draft);
 
 // Brings the folder that holds `path` to the disk: after a rename or unlink there. 0 or -errno.
 int file_sync_folder(const char *path);
+
+// ---- files in memory ----
+
+// An empty file in memory that can be sealed (memfd_create(2)), closed by execve(2), and never executable where the kernel knows how.
+// `name` is for /proc. A descriptor, or -errno.
+int file_in_memory(const char *name);
+// The same with data[size], and with these seals (F_SEAL_…), to which none can be added. A descriptor, or -errno.
+int file_sealed(const char *name, const void *data, size_t size, int seals);

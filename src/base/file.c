@@ -10,10 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ringbolt/compat.h"
 #include "ringbolt/secret.h"
 
 #define READ_TRIES 8  // of a file that grows while it is read
@@ -383,4 +385,27 @@ int file_sync_folder(const char *path)
     error = sync_folder(place.folder);
     close(place.folder);
     return error;
+}
+
+// ---- files in memory ----
+
+int file_in_memory(const char *name)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd < 0 ? -errno : fd;
+}
+
+int file_sealed(const char *name, const void *data, size_t size, int seals)
+{
+    int fd = file_in_memory(name);
+    int error = fd < 0 ? fd : write_all(fd, data, size);
+
+    if (error == 0 && fcntl(fd, F_ADD_SEALS, seals | F_SEAL_SEAL) < 0)
+        error = -errno;
+    if (error < 0 && fd >= 0)
+        close(fd);
+    return error < 0 ? error : fd;
 }

@@ -7,17 +7,16 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ringbolt/file.h"
 #include "ringbolt/secret.h"
 
 #define MAGIC       0x45626e52u // "RnbE"
 #define INLINE_MAX  ((size_t)32 << 10)
 #define FDS_MAX     2
 #define COUNT_MAX   ((size_t)1 << 20)
-#define NOEXEC_SEAL 0x0008U // MFD_NOEXEC_SEAL, Linux 6.3
 #define SEALS       (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 #define FLAGS_KNOWN (ESTATE_OPTIONAL | ESTATE_SECRET | IN_FILE | HAS_FD)
 
@@ -142,21 +141,6 @@ void estate_finish(struct estate *estate)
 
 // ---- sending ----
 
-static int write_all(int fd, const uint8_t *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t written = write(fd, data, size);
-
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return written < 0 ? -errno : -EIO;
-        data += written;
-        size -= (size_t)written;
-    }
-    return 0;
-}
-
 static void wipe_file(int fd, size_t size)
 {
     static const uint8_t zeros[4096];
@@ -173,22 +157,6 @@ static void wipe_file(int fd, size_t size)
 static int seals_of(uint32_t flags)
 {
     return (flags & ESTATE_SECRET) != 0 ? F_SEAL_SHRINK | F_SEAL_GROW : SEALS;
-}
-
-// A descriptor, or -errno.
-static int make_file(const struct estate_item *item)
-{
-    int fd = memfd_create("ringbolt-estate", MFD_CLOEXEC | MFD_ALLOW_SEALING | NOEXEC_SEAL);
-    int error;
-
-    if (fd < 0 && errno == EINVAL)
-        fd = memfd_create("ringbolt-estate", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    error = fd < 0 ? -errno : write_all(fd, item->bytes, item->size);
-    if (error == 0 && fcntl(fd, F_ADD_SEALS, seals_of(item->flags) | F_SEAL_SEAL) < 0)
-        error = -errno;
-    if (error < 0 && fd >= 0)
-        close(fd);
-    return error < 0 ? error : fd;
 }
 
 static int send_with(int channel, const struct header *header, const struct estate_item *item, const int *fds,
@@ -233,7 +201,7 @@ int estate_send(int channel, const struct estate_item *item)
     int error;
 
     if (item->size > INLINE_MAX) {
-        file = make_file(item);
+        file = file_sealed("ringbolt-estate", item->bytes, item->size, seals_of(item->flags));
         if (file < 0)
             return file;
         header.flags |= IN_FILE;

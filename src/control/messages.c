@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "master.h"
 #include "ringbolt/clock.h"
+#include "ringbolt/file.h"
 #include "ringbolt/log.h"
 #include "src/config/memory.h"
 
@@ -47,45 +47,24 @@ static void file_release(struct passed_file *file)
     free(file);
 }
 
-static int write_all(int fd, const uint8_t *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t written = write(fd, data, size);
-
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return written < 0 ? -errno : -EIO;
-        data += written;
-        size -= (size_t)written;
-    }
-    return 0;
-}
-
 // Nobody can change it afterwards, so that a worker may read it where it is.
 static int file_create(const struct change *change, struct passed_file **ret)
 {
     struct passed_file *file = malloc(sizeof(*file));
-    int error;
 
     if (!file)
         return -ENOMEM;
-    *file = (struct passed_file){.fd = memfd_create("ringbolt-change", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+    *file = (struct passed_file){.fd = file_sealed("ringbolt-change", change->data, change->size,
+                                                   F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE),
                                  .references = 1};
     if (file->fd < 0) {
-        error = -errno;
+        int error = file->fd;
+
         free(file);
         return error;
     }
-    error = write_all(file->fd, change->data, change->size);
-    if (error == 0 &&
-        fcntl(file->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
-        error = -errno;
-    if (error < 0)
-        file_release(file);
-    else
-        *ret = file;
-    return error;
+    *ret = file;
+    return 0;
 }
 
 // ---- one worker's queue ----

@@ -12,13 +12,13 @@
 
 #include "connection.h"
 #include "ringbolt/clock.h"
+#include "ringbolt/compat.h"
+#include "ringbolt/file.h"
 #include "stats_block.h"
 
 #define NOBODY      0 // a key
 #define WORKERS_MAX (UINT64_C(1) << 16)
 #define EACH_MAX    (UINT64_C(1) << 24) // listeners, upstreams, servers
-#define NOEXEC_SEAL 0x0008U             // MFD_NOEXEC_SEAL, Linux 6.3
-#define FUTURE_SEAL 0x0010              // F_SEAL_FUTURE_WRITE, Linux 5.1
 
 static const size_t sizes[] = {[STATS_OF_LISTENER] = sizeof(struct stats_listener),
                                [STATS_OF_UPSTREAM] = sizeof(struct stats_upstream),
@@ -192,17 +192,17 @@ static int open_file(struct stats *stats)
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char path[32];
 
-    stats->fd = memfd_create("ringbolt-stats", MFD_CLOEXEC | MFD_ALLOW_SEALING | NOEXEC_SEAL);
-    if (stats->fd < 0 && errno == EINVAL)
-        stats->fd = memfd_create("ringbolt-stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (stats->fd < 0 || ftruncate(stats->fd, (off_t)stats->own.size) < 0)
+    stats->fd = file_in_memory("ringbolt-stats");
+    if (stats->fd < 0)
+        return stats->fd;
+    if (ftruncate(stats->fd, (off_t)stats->own.size) < 0)
         return -errno;
     stats->own.memory = mmap(NULL, stats->own.size, PROT_READ | PROT_WRITE, MAP_SHARED, stats->fd, 0);
     if (stats->own.memory == MAP_FAILED)
         return -errno;
     if (fcntl(stats->fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0)
         return -errno;
-    (void)fcntl(stats->fd, F_ADD_SEALS, FUTURE_SEAL);
+    (void)fcntl(stats->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
     // A lock of the open file, which goes with the last of those who can write here: this process and its workers, which keep the mapping.
     // Successors get another open file, so that they see the lock.
     snprintf(path, sizeof(path), "/proc/self/fd/%d", stats->fd);
