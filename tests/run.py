@@ -4,8 +4,8 @@
 
 One step after the other, and guests, which have one CPU each, two at a time:
     unit, simulation, fuzz corpora → end to end → the same with sanitizers → in the guest: kernel record layer → end to end
-Each step's output goes to a file; of a step that fails, the end is shown. Counts come from the runners' JUnit files, so that a
-step that died without one counts as a failure of its own.
+Each step's output goes to a file; of a step that fails, what failed is shown, by the first lines of each failure, and then the end of the
+output. Counts come from the runners' JUnit files, so that a step that died without one counts as a failure of its own.
 """
 import argparse
 import concurrent.futures
@@ -27,6 +27,9 @@ END_TO_END_WORKERS = 4
 IS_CI = os.environ.get("CI", "") not in ("", "0", "false")
 STEP_SECONDS_MAX = 20 * 60
 INTERRUPTED_SECONDS = 20
+# Of a step that fails. Who keeps only two thousand characters of what this program prints shall find in them what failed, and why.
+FAILURES_LENGTH, FAILURE_LENGTH_MIN, FAILURE_LINES, LOG_LINES = 1600, 200, 15, 60
+DOTS = re.compile(r"[.FEsxX]+(?: +\[ *\d+%\])?\n?")  # pytest's progress
 TOOLS = ["agree", "bench_guest", "compare", "compare_page", "flood", "package", "page_browser", "reload_bench"]
 SURROUNDINGS = ["container", "fleet", "ipvs", "systemd", "tracing"]
 
@@ -40,23 +43,23 @@ class Tally:
         self.failures, self.skips = [], {}
 
     def add_file(self, step, path):
-        """Counts a JUnit file: (whether it holds a test, how many failed). Meson leaves the reason of a skip out of it: it is
-        in the log beside it."""
+        """Counts a JUnit file: (whether it holds a test, [(name, what it says) of each that failed]). Meson leaves the reason of a skip
+        out of it: it is in the log beside it."""
         reasons = []
         if path.endswith(".junit.xml") and os.path.exists(path.replace(".junit.xml", ".txt")):
             with open(path.replace(".junit.xml", ".txt"), errors="replace") as log:
                 reasons = re.findall(r"^(?:1\.\.0 # SKIP|# skipped \w+:) (.*)$", log.read(), re.MULTILINE)
         try:
-            cases = list(tree.parse(path).iter("testcase"))
+            cases = [(case, suite) for suite in tree.parse(path).iter("testsuite") for case in suite.findall("testcase")]
         except (OSError, tree.ParseError):
-            return False, 0
-        failed = 0
+            return False, []
+        failed = []
         with self.lock:
-            for case in cases:
+            for case, suite in cases:
                 name = f"{step}: {case.get('classname', '')} {case.get('name', '')}".replace("  ", " ")
                 skipped = case.find("skipped")
                 if case.find("failure") is not None or case.find("error") is not None:
-                    failed += 1
+                    failed.append((name, failure_said(case, suite)))
                     self.failures.append(name)
                 elif skipped is not None:
                     self.skipped += 1
@@ -64,7 +67,7 @@ class Tally:
                     self.skips.setdefault(f"{step}: {reason}", []).append(name)
                 else:
                     self.passed += 1
-            self.failed += failed
+            self.failed += len(failed)
         return bool(cases), failed
 
     def fail(self, step, why):
@@ -76,6 +79,29 @@ class Tally:
         with self.lock:
             self.skipped += 1
             self.skips.setdefault(f"{step}: {why}", []).append(step)
+
+
+def failure_said(case, suite):
+    """What a failed case of a JUnit file says. Meson has no words for it but the program's."""
+    texts = [failure.text or failure.get("message") or "" for failure in [*case.findall("failure"), *case.findall("error")]]
+    if not any(texts):
+        texts = [text for at in (case, suite) for name in ("system-out", "system-err") for text in [at.findtext(name)] if text]
+        texts = [line for line in "\n".join(texts).splitlines() if not re.match(r"ok |\[ ", line)][-FAILURE_LINES:]
+    return "\n".join(texts)
+
+
+def failure_lines(text, length):
+    """The first lines of what a failed case says: of pytest's those that say where, and what is wrong (E)."""
+    said = [line[1:].strip() for line in text.splitlines() if re.match(r"E\s", line)]
+    where = [line.strip() for line in text.splitlines() if re.match(r"\S+\.py:\d+: ", line)]
+    lines = [" ".join(where), *said] if said else text.strip().splitlines()
+    kept = []
+    for line in lines[:FAILURE_LINES]:
+        kept.append(line[:length])
+        length -= len(kept[-1])
+        if length <= 0:
+            break
+    return kept
 
 
 class Runner:
@@ -91,7 +117,7 @@ class Runner:
         with self.lock:
             print(text, flush=True)
 
-    def step(self, name, command, junit=None, environment=None, show=60):
+    def step(self, name, command, junit=None, environment=None):
         """Runs one step to its end, and ends what it may have left behind. True when it succeeded."""
         log = self.path(re.sub(r"\W+", "-", name) + ".log")
         started = time.monotonic()
@@ -110,18 +136,27 @@ class Runner:
                 raise
         self.running.discard(process)
         left = self.end_group(process.pid)
-        counted, failed = self.tally.add_file(name, junit) if junit else (True, 0)
+        counted, failed = self.tally.add_file(name, junit) if junit else (True, [])
         good = status == 0 and not left
         self.say(f"{'ok  ' if good else 'FAIL'} {name} ({time.monotonic() - started:.0f} s)")
         if left:
             self.tally.fail(name, "left a process behind")
         # Also when what ended badly (a crash in the middle) left a file in which nothing failed.
-        if not counted or (status != 0 and failed == 0):
+        if not counted or (status != 0 and not failed):
             self.tally.fail(name, f"ended with status {status}" + (", no test was counted" if not counted else ""))
         if not good:
-            with open(log, errors="replace") as output:
-                self.say("".join(f"    {line}" for line in output.readlines()[-show:]))
+            self.show(log, failed)
         return good
+
+    def show(self, log, failed):
+        """What failed first, then how the output of the step ends."""
+        lines = []
+        for name, text in failed:
+            lines += [f"    {name}", *(f"        {line}" for line in failure_lines(text, max(FAILURE_LENGTH_MIN, FAILURES_LENGTH // len(failed))))]
+        with open(log, errors="replace") as output:
+            kept = [line.rstrip("\n") for line in output if not DOTS.fullmatch(line)]
+        lines += ["    the end of its output:", *(f"        {line}" for line in kept[-LOG_LINES:])]
+        self.say("\n".join(lines))
 
     def interrupt(self, process):
         """What a terminal's Ctrl-C does, and a moment to tidy up."""
