@@ -43,7 +43,10 @@ def ended(proxied, count, since):
 
 def test_counts_agree_with_the_log(tmp_path):
     path = str(tmp_path / "report.json")
-    done = agree("--seconds", "0.3", "--only", *CLIENTS, "--json", path)
+    for seconds in ("0.3", "3", "20"):
+        done = agree("--seconds", seconds, "--only", *CLIENTS, "--json", path)
+        if "has done nothing in that time" not in done.stderr:
+            break  # else it is a slow machine
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert not done.stderr and "DIFFERS" not in done.stdout
     with open(path, encoding="utf-8") as f:
