@@ -355,8 +355,10 @@ def test_broken_configurations(running, dial, tmp_path):
     assert leader(stage) == first
     serves(stage, dial)
     write(stage)
+    since = stage.proxy.mark()
     assert upgrade(stage)["ok"]
     taken.close()
+    stage.proxy.wait_for_log(said("successor is ready"), since)
     stage.proxy.noise.clear()  # what successors complained about before they had a log
 
 
