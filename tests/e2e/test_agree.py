@@ -33,11 +33,20 @@ def proxied(start, nginx):
 
 def ended(proxied, count, since, resets=False):
     """How the log tells of `count` connections that ended, all of them shaken hands. resets: their clients reset them; one whose last word was its
-    handshake's may have taken that back before the proxy came to read it."""
-    lines = proxied.proxy.connections(count, since)
+    handshake's may have taken that back before the proxy came to read it. Lines that nobody was there to read in time are counted by the log."""
+    lines, lost = [], 0
+
+    def enough(entry):
+        nonlocal lost
+        lines.extend([entry] if entry["message"] == "connection" else [])
+        lost += entry["count"] if entry["message"] == "log lines lost" else 0
+        return len(lines) + lost >= count
+
+    proxied.proxy.wait_for_log(enough, since)
+    assert len(lines) + lost == count
     unheard = [line for line in lines if not line.get("tls")]
     assert all(resets and line["end"] == "client_reset" for line in unheard), unheard
-    assert proxied.proxy.mark() - since == count, proxied.proxy.log_text(since)
+    assert sum(line["message"] != "log lines lost" for line in proxied.proxy.lines[since:]) == len(lines), proxied.proxy.log_text(since)
     return [line for line in lines if line.get("tls")]
 
 
@@ -114,4 +123,4 @@ def test_s_time_against_ringbolt(proxied, options, resumed):
     count = int(re.search(r"(\d+) connections in \d+ real seconds", done.stdout).group(1))
     assert count > 0
     lines = ended(proxied, count + resumed, since, resets=True)  # the first of those that are resumed is not counted
-    assert sum(line["resumed"] for line in lines) == (len(lines) - 1 if resumed else 0)
+    assert sum(line["resumed"] for line in lines) >= len(lines) - 1 if resumed else not any(line["resumed"] for line in lines)
