@@ -3,6 +3,8 @@
 
 RINGBOLT_E2E_BULK=1g   size of the bulk transfers (default 4m in the guest, 32m natively)
 """
+import contextlib
+import ctypes
 import itertools
 import os
 import shutil
@@ -10,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
 
@@ -26,6 +29,33 @@ TEST_SECONDS_MAX = int(os.environ.get("RINGBOLT_E2E_SECONDS", "180"))
 
 class TestTookTooLong(BaseException):
     """Not an Exception: no handler in a test shall swallow it."""
+
+    def __init__(self, text="this test took too long"):
+        super().__init__(text)
+
+
+@contextlib.contextmanager
+def alarm_of_main_thread(most):
+    def on_alarm(_number, _frame):
+        raise TestTookTooLong(f"this test took longer than {most} s")
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    signal.alarm(most)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def alarm_of_thread(most):
+    """A worker of pytest-xdist may run in another thread than the main one, where there are no signals: execnet before 2.1 starts one when its main
+    thread is late. What the kernel lets this one wait for comes first."""
+    late = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    timer = threading.Timer(most, late, (ctypes.c_ulong(threading.get_ident()), ctypes.py_object(TestTookTooLong)))
+    timer.start()
+    yield
+    timer.cancel()
+    timer.join()
 
 
 def pytest_configure(config):
@@ -49,16 +79,9 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_protocol(item):
     """A test that hangs fails, with a trace of where."""
     marker = item.get_closest_marker("seconds")
-    most = marker.args[0] if marker else TEST_SECONDS_MAX
-
-    def on_alarm(_number, _frame):
-        raise TestTookTooLong(f"this test took longer than {most} s")
-
-    before = signal.signal(signal.SIGALRM, on_alarm)
-    signal.alarm(most)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    is_main = threading.current_thread() is threading.main_thread()
+    with (alarm_of_main_thread if is_main else alarm_of_thread)(marker.args[0] if marker else TEST_SECONDS_MAX):
+        yield
 
 
 def pytest_generate_tests(metafunc):
