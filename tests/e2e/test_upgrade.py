@@ -210,7 +210,7 @@ def test_reload_of_a_changed_configuration(running, dial, actor, by):
 
     def is_closed():
         try:
-            socket.create_connection(port.address, 1).close()
+            socket.create_connection(port.address, ringbolt.WAIT).close()
         except ConnectionRefusedError:
             return True
         return False
@@ -277,7 +277,7 @@ def test_admin_http_goes_over(running):
     def answers():
         host, _, port = address.rpartition(":")
         try:
-            with socket.create_connection((host, int(port)), 5) as client:
+            with socket.create_connection((host, int(port)), ringbolt.WAIT) as client:
                 client.sendall(b"GET /health/ready HTTP/1.0\r\n\r\n")
                 return client.recv(100).startswith(b"HTTP/1.")
         except ConnectionError:
