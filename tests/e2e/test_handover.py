@@ -249,7 +249,8 @@ def test_a_predecessor_killed(scene, step):
 @pytest.mark.any_layer
 @pytest.mark.parametrize("whose", ["predecessor", "successor"])
 def test_a_worker_killed_while_connections_move(scene, whose):
-    live = scene(connections=FEW, kinds=NOTICING)
+    """What the killed worker of a successor was to take stays with the predecessor, to the end of its drain."""
+    live = scene(connections=FEW, kinds=NOTICING, config={"shutdown_timeout": "5s"})
     before = [pid for pid in live.proxy.workers() if live.is_worker(pid)]
     since = live.upgrade()
     successor, _ = live.wait_ready(since)
@@ -258,5 +259,6 @@ def test_a_worker_killed_while_connections_move(scene, whose):
     kill((after if whose == "successor" else before)[0])
     live.recover(f"a worker of the {whose}")
     live.line("predecessor is gone", since)
+    live.recover("what was left with the predecessor")
     live.wait_moved(live.upgrade(), "one that lives")
     live.end()
