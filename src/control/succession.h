@@ -139,6 +139,8 @@ int succession_first_open(struct master *master);
 void succession_first_leads(struct master *master, pid_t pid);
 // The same of its end.
 void succession_first_ended(struct master *master, pid_t pid, int status);
+// In the first process: takes what masters have said. Harmless in any other.
+void succession_first_hear(struct master *master);
 // Watches for words of the first process, if we lead, or for its end only.
 void succession_first_watch(struct master *master, bool is_leading);
 int succession_first_inherit(struct master *master); // from the estate; 0 or -errno

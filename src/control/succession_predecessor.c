@@ -524,6 +524,7 @@ bool succession_reap(struct master *master, pid_t pid, int status)
     struct succession *succession = &master->succession;
     char why[96];
 
+    succession_first_hear(master); // another may lead since
     if (pid != succession->pid && pid != succession->leader)
         return false;
     if (pid == succession->pid && succession->channel >= 0)

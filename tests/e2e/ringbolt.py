@@ -275,6 +275,7 @@ class Ringbolt:
             self.process.wait()
             raise AssertionError("the proxy does not end:\n" + self.log_text()) from None
         assert not self.all_noise(), "unexpected output:\n" + "\n".join(self.noise[-80:])
+        assert not any(reader.is_alive() for reader in self.readers), "it has ended, but not all of its processes:\n" + self.log_text()
         assert got == status, f"exit status {got} instead of {status}:\n" + self.log_text()
 
     def stop(self, number=signal.SIGINT, status=0):

@@ -429,6 +429,38 @@ def test_a_killed_keeper_ends_all(running):
     ringbolt.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in tree), "nobody is left")
 
 
+def sleeps(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+        return f.read().rpartition(")")[2].split()[0] == "S"
+
+
+def test_a_first_process_that_stands_still(start, dial, actor):
+    """It hears late who leads by now: the end of one that led before is not the end of all."""
+    stage = start({"app": [actor.address], "old": [actor.address]}, config={"shutdown_timeout": "60s"})
+    first = stage.proxy.process.pid
+    kept = echoing(dial, stage["old"])  # its listener goes, so it can't move: the first process drains until it is over
+    since = stage.proxy.mark()
+    write(stage, listeners=[listener for listener in stage.config["listeners"] if listener["name"] == "app"])
+    second = stage.proxy.admin_json("reload")["pid"]
+    stage.proxy.wait_for_log(said("superseded, what is live is drained"), since)
+    ringbolt.wait_until(lambda: sleeps(first), "it has told its successor")
+    os.kill(first, signal.SIGSTOP)
+    try:
+        os.kill(first, signal.SIGCHLD)  # what it will look at first
+        upgrade(stage)
+        upgrade(stage)
+        stage.proxy.wait_for_log(said("predecessor is gone", predecessor_pid=second), since)
+    finally:
+        os.kill(first, signal.SIGCONT)
+    echo_again(kept)
+    kept.close()
+    stage.proxy.wait_for_log(said("the first process is the keeper now"), since)
+    serves(stage, dial)
+    upgrade(stage)
+    assert stage.proxy.process.poll() is None
+    stage.proxy.stop()
+
+
 def test_the_status_is_passed_on(running, dial):
     """Connections that are cut at the end of a drain make it 1, whichever master had them."""
     stage = running(config={"shutdown_timeout": "500ms"})
