@@ -156,6 +156,7 @@ def test_a_proxy_that_dies_is_refused(lab, monkeypatch, ident):
 
     def deadly(subjects, company):
         sample = real(subjects, company)
+        os.kill(subjects[0], signal.SIGSTOP)  # a master that sees its workers die ends by itself
         for pid in reversed(subjects):
             with contextlib.suppress(ProcessLookupError):  # Ringbolt's workers go with their master
                 os.kill(pid, signal.SIGKILL)
