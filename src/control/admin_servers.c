@@ -308,7 +308,7 @@ static unsigned live_of_name(const struct master *master, const struct found *fo
     return live;
 }
 
-static void set_order(const struct master *master, struct admin_client *client, struct found found,
+static void set_order(struct master *master, struct admin_client *client, struct found found,
                       enum servers_order order)
 {
     const struct config_upstream *upstream = &master->config->upstreams[found.upstream];
@@ -321,9 +321,11 @@ static void set_order(const struct master *master, struct admin_client *client, 
         found.name ? names_set_order(master->names, found.name, order)
                    : servers_set_order(state_of(master, found.upstream, found.server), order, clock_now_ns());
 
-    if (has_changed)
+    if (has_changed) {
         log_info("server state set", log_text("upstream", upstream->name), log_text("server", address),
                  log_text("state", orders[order]), log_integer("connections", live));
+        succession_tell_orders(master);
+    }
     admin_answer(client, json_pack("{s:b, s:o, s:o, s:s, s:b, s:i}", "ok", 1, "upstream",
                                    admin_text(upstream->name), "server", admin_text(address), "state",
                                    orders[order], "changed", has_changed, "connections", (int)live));

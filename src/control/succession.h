@@ -8,11 +8,12 @@
 //                                            ←      HELLO version, release; the estate, item by item; END
 //      loads its configuration, takes over sockets, starts its workers, which accept nobody yet
 //        READY                               →      its workers pause, its admin and http sockets are left alone
-//                                            ←      LEAD number of workers
+//                                            ←      SERVERS, RETIRED: what operators have said meanwhile; LEAD number of workers
 //      its workers accept; it answers the admin socket, the service manager and (by way of the first process) signals
 //        GIVE worker, descriptor             →      that worker gives its connections there
 //                                            ←      RELEASED, after a probation of 5 s, or when RELEASE asks for it
 //                                                   drains what is left and ends, or becomes the keeper
+//        SERVERS, RETIRED                    →      what operators say on probation, in case that it has to go on
 //        DRAIN, STOP                         →      what the successor was told to do itself
 //
 // FAILED, with the reason, or the end of file in place of READY: the predecessor goes on as if nothing had happened; it has never ceased to
@@ -128,6 +129,8 @@ bool succession_ready(struct master *master);
 int succession_watch(struct master *master);
 // The predecessor can't come back: what it had is ours. Harmless when it was before.
 void succession_own(struct master *master);
+// An operator has said something of servers or certificates: the predecessor is to know it too as long as it may go on in our place.
+void succession_tell_orders(struct master *master);
 // We want to be succeeded ourselves while we are on probation.
 void succession_ask_release(struct master *master);
 

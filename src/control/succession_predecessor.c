@@ -246,6 +246,7 @@ static void ready(struct master *master)
     http_pause(master->http);
     service_pause(master);
     succession_first_watch(master, false); // what it says is for who leads
+    (void)estate_orders(master, &succession->estate); // it has those from when it began
     succession_say(master, ESTATE_LEAD, &workers, sizeof(workers), -1);
     // Whoever reads this may end us: the successor goes on alone.
     log_info("successor is ready", log_text("for", what_of(succession)),
@@ -346,6 +347,10 @@ static void hear(struct master *master, struct estate_item *item)
         break;
     case ESTATE_FAILED:
         take_reason(succession, item); // its end will follow
+        break;
+    case ESTATE_SERVERS:
+    case ESTATE_RETIRED:
+        estate_take_orders(master, item); // they hold if we have to go on
         break;
     case ESTATE_GIVE:
         give(master, item);

@@ -278,9 +278,25 @@ static void predecessor_is_gone(struct master *master)
     succession_released(master);
 }
 
+void succession_tell_orders(struct master *master)
+{
+    struct estate orders = {0};
+
+    if (master->control->predecessor < 0 || !master->succession.is_leading || master->succession.is_owner ||
+        estate_orders(master, &orders) < 0)
+        return;
+    for (size_t i = 0; i < orders.count; i++)
+        (void)estate_send(master->control->predecessor, &orders.items[i]); // as say()
+    estate_finish(&orders);
+}
+
 static void on_word(struct master *master, const struct estate_item *item)
 {
     switch (item->type) {
+    case ESTATE_SERVERS:
+    case ESTATE_RETIRED:
+        estate_take_orders(master, item);
+        break;
     case ESTATE_LEAD:
         lead(master, item);
         break;

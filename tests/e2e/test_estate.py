@@ -19,7 +19,7 @@ from test_names import NAMED, PORT, host, world  # noqa: F401 pylint: disable=un
 from test_stapling import (Responder, ca, folder, is_good, issue, responder, root, root_path, serve,  # noqa: F401 pylint: disable=unused-import
                            status as shown_status, wait_stapled)
 from test_tickets import Visitor, key_names
-from test_upgrade import is_over, leader, program, running, said, serves, upgrade, write  # noqa: F401 pylint: disable=unused-import
+from test_upgrade import Gate, is_over, leader, program, running, said, serves, upgrade, write  # noqa: F401 pylint: disable=unused-import
 
 pytestmark = pytest.mark.any_layer
 
@@ -149,6 +149,53 @@ def test_orders_stay(running, dial, actor, how, order):
     serves(stage, dial)
 
 
+def test_orders_given_while_a_successor_starts(start, dial, actor, certificates):
+    """It has its estate already: it gets them afterwards. So do certificates that are retired meanwhile."""
+    stage = start({"app": [actor.address, actor.address.replace("127.0.0.1", "127.0.0.2"), actor.address.replace("127.0.0.1", "127.0.0.3")]})
+    servers = [server["address"] for server in stage.config["upstreams"][0]["servers"]]
+    stage.proxy.admin("server", servers[1], "drain")
+    with Gate(stage) as gate:
+        gate.wait()
+        stage.proxy.admin("server", servers[0], "drain")
+        stage.proxy.admin("server", servers[1], "ready")
+        stage.proxy.admin("server", servers[2], "down")
+        stage.proxy.admin("server", servers[2], "drain")
+    gate.wait_lead()
+    shown = {server["address"]: server["state"] for server in stage.proxy.admin_json("server")["upstreams"][0]["servers"]}
+    assert shown == dict(zip(servers, ("drain", "ready", "drain"))), shown
+
+
+def test_orders_given_to_a_successor_that_dies_young(running, dial, actor):
+    """They hold with the predecessor, which goes on."""
+    stage = running()
+    first = leader(stage)
+    new = upgrade(stage)["pid"]
+    stage.proxy.admin("server", actor.address, "drain")
+    since = stage.proxy.mark()
+    os.kill(new, signal.SIGKILL)
+    stage.proxy.wait_for_log(said("successor failed, going on"), since)
+    assert leader(stage) == first
+    assert stage.proxy.admin_json("server")["upstreams"][0]["servers"][0]["state"] == "drain"
+
+
+def test_certificates_retired_while_a_successor_starts(start, actor, authority, tmp_path):
+    """A ticket that was issued under one of them is not resumed, whoever serves."""
+    chain, key = str(tmp_path / "own.pem"), str(tmp_path / "own.key")
+    pair = authority.issue(["localhost"])
+    pki.write_whole(key, pair.key_pem())
+    pki.write_whole(chain, pair.chain_pem())
+    stage = start({"app": [actor.address]}, tls={"app": {"certificates": [{"chain": chain, "key": key}]}})
+    visitor = Visitor(pki.write_whole(str(tmp_path / "root.pem"), authority.leaf_pem()), "1.2").met(stage["app"])
+    assert visitor.visit(stage["app"])
+    pki.write_whole(chain, authority.issue(["localhost"], key=pair.key).chain_pem())
+    assert stage.proxy.admin_json("reload")["changed"] == 1
+    with Gate(stage) as gate:
+        gate.wait()
+        assert stage.proxy.admin_json("drain", "--certificate", "localhost")["certificates"] == 1
+    gate.wait_lead()
+    assert not visitor.visit(stage["app"])
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make networks")
 def test_orders_and_counters_of_names_stay(world):  # noqa: F811 pylint: disable=redefined-outer-name
     """Of one address, and of a name as a whole: then also of addresses that it gets later. Counters go by the address."""
@@ -166,9 +213,16 @@ def test_orders_and_counters_of_names_stay(world):  # noqa: F811 pylint: disable
     assert world.visit(4) == [0, 4, 0]
     world.proxy.admin("server", NAMED, "drain")
     world.proxy.admin_json("upgrade")
-    world.changes(host(1), host(2), host(3))
-    assert {server["state"] for server in world.table().values()} == {"drain"} and len(world.table()) == 3
+    world.records(host(1), host(2), host(3))  # the predecessor on probation finds it too, and says so
+    ringbolt.wait_until(lambda: len(world.table()) == 3, "the successor has found the third address")
+    assert {server["state"] for server in world.table().values()} == {"drain"}
     assert world.table()[host(3)]["connects"] == 0
+    # Taken back while the next successor starts.
+    with Gate(world) as gate:
+        gate.wait()
+        world.proxy.admin("server", NAMED, "ready")
+    gate.wait_lead()
+    assert {server["state"] for server in world.table().values()} == {"ready"}
 
 
 # ---- tickets

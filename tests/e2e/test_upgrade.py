@@ -37,6 +37,41 @@ class Program:
         os.rename(new, self.path)
 
 
+class Gate:
+    """A reload or an upgrade whose successor stands still when it has its estate: its configuration is a pipe until the end of the block."""
+
+    def __init__(self, stage, number=signal.SIGUSR2):
+        self.stage, self.path = stage, stage.proxy.config_path
+        with open(self.path, encoding="utf-8") as f:
+            self.text = f.read()
+        self.since = stage.proxy.mark()
+        os.mkfifo(self.path + ".gate")
+        os.rename(self.path + ".gate", self.path)
+        stage.proxy.send_signal(number)
+
+    def __enter__(self):
+        return self
+
+    def wait(self):
+        """Until it stands there: its process id."""
+        line = self.stage.proxy.wait_for_log(said("successor started"), self.since)
+        self.pipe = open(self.path, "w", encoding="utf-8")  # waits for who reads
+        return line["successor_pid"]
+
+    def __exit__(self, *_):
+        with open(self.path + ".new", "w", encoding="utf-8") as f:
+            f.write(self.text)
+        os.rename(self.path + ".new", self.path)
+        try:
+            self.pipe.write(self.text)
+            self.pipe.close()
+        except BrokenPipeError:
+            pass  # nobody is there any more
+
+    def wait_lead(self):
+        return self.stage.proxy.wait_for_log(said("ready"), self.since)
+
+
 @pytest.fixture
 def program(tmp_path):
     return Program(str(tmp_path))
