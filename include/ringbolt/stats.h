@@ -181,6 +181,11 @@ void stats_renew_server(struct stats *stats, const char *upstream, size_t server
 int stats_descriptor(const struct stats *stats);
 // The predecessors' of ours, which it needs too. Returns how many; the descriptors stay ours.
 size_t stats_predecessors(const struct stats *stats, int fds[static STATS_PREDECESSORS_MAX]);
+// Their numbers in the same order: 1 for the first one that was taken ever, and so on.
+size_t stats_numbers(const struct stats *stats, uint64_t numbers[static STATS_PREDECESSORS_MAX]);
+uint64_t stats_taken(const struct stats *stats); // the last one's; 0: none
+// The connections that the predecessor with this number has now. False: it is settled.
+bool stats_connections_of(const struct stats *stats, uint64_t number, uint64_t *ret);
 
 // Takes a predecessor's block, before the workers are forked (those that are there already don't see its connections). On success the
 // descriptor is ours. Where there is no place any more the one that was taken first is settled, as if it were gone. -EINVAL and

@@ -40,10 +40,10 @@ static void ping(struct master *master, struct admin_client *client, const json_
                                    (int)getpid(), "state", admin_state_text(master)));
 }
 
-// {"ok": true, "connections": …}: what is live.
+// {"ok": true, "connections": …}: what is live, of predecessors too: they end as we do.
 static json_t *live(const struct master *master)
 {
-    return json_pack("{s:b, s:I}", "ok", 1, "connections", (json_int_t)supervise_connections(master));
+    return json_pack("{s:b, s:I}", "ok", 1, "connections", (json_int_t)stats_connections(master->stats));
 }
 
 static void stop(struct master *master, struct admin_client *client, const json_t *request)

@@ -26,16 +26,18 @@ static int leave(struct estate *estate, enum estate_type type, unsigned flags, s
 }
 
 // Our own block last: a successor that has room for a few only settles those first that are the oldest.
-static int leave_counters(const struct stats *stats, struct estate *estate)
+static int leave_counters(const struct master *master, struct estate *estate)
 {
     int fds[STATS_PREDECESSORS_MAX];
-    size_t count = stats_predecessors(stats, fds);
+    uint64_t numbers[STATS_PREDECESSORS_MAX];
+    size_t count = stats_predecessors(master->stats, fds);
     int error = 0;
 
+    (void)stats_numbers(master->stats, numbers);
     for (size_t i = 0; i < count && error == 0; i++)
-        error = estate_add(estate, ESTATE_COUNTERS, ESTATE_OPTIONAL, NULL, 0, fds[i]);
+        error = generations_leave(master, numbers[i], estate, fds[i]);
     if (error == 0)
-        error = estate_add(estate, ESTATE_COUNTERS, ESTATE_OPTIONAL, NULL, 0, stats_descriptor(stats));
+        error = generations_leave(master, 0, estate, stats_descriptor(master->stats));
     return error;
 }
 
@@ -119,7 +121,7 @@ int estate_collect(struct master *master, struct estate *ret)
     if (error == 0)
         error = http_leave(master->http, ret);
     if (error == 0)
-        error = leave_counters(master->stats, ret);
+        error = leave_counters(master, ret);
     if (error == 0)
         error = leave_secrets(master, ret);
     if (error == 0)
@@ -228,8 +230,10 @@ void estate_take_block(struct master *master, struct estate_item *item)
     const char *why = "";
     int error = stats_take(master->stats, fd, &why);
 
-    if (error == 0)
+    if (error == 0) {
+        generations_take(master, item, stats_taken(master->stats));
         return;
+    }
     if (fd >= 0)
         close(fd);
     log_warning("counters begin at nothing: the predecessor's are not understood", log_text("reason", why),

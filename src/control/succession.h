@@ -11,7 +11,7 @@
 //                                            ←      SERVERS, RETIRED: what operators have said meanwhile; LEAD number of workers
 //      its workers accept; it answers the admin socket, the service manager and (by way of the first process) signals
 //        GIVE worker, descriptor             →      that worker gives its connections there
-//                                            ←      RELEASED, after a probation of 5 s, or when RELEASE asks for it
+//                                            ←      RELEASED until when it drains, after a probation of 5 s, or when RELEASE asks for it
 //                                                   drains what is left and ends, or becomes the keeper
 //        SERVERS, RETIRED                    →      what operators say on probation, in case that it has to go on
 //        DRAIN, STOP                         →      what the successor was told to do itself

@@ -259,6 +259,7 @@ static void ready(struct master *master)
 void succession_release(struct master *master)
 {
     struct succession *succession = &master->succession;
+    uint8_t until[8];
 
     if (succession->state != SUCCESSOR_LEADS)
         return;
@@ -273,7 +274,8 @@ void succession_release(struct master *master)
     log_info("superseded, what is live is drained", log_integer("successor_pid", succession->pid),
              log_integer("connections", supervise_connections(master)),
              log_integer("timeout_ms", master->config->shutdown_timeout_ns / CLOCK_NS_PER_MS));
-    succession_say(master, ESTATE_RELEASED, NULL, 0, -1);
+    generations_until(master, until);
+    succession_say(master, ESTATE_RELEASED, until, sizeof(until), -1);
     master_retire(master);
 }
 

@@ -234,6 +234,7 @@ static void lead(struct master *master, const struct estate_item *item)
         return;
     succession->is_leading = true;
     log_witness(NULL);
+    generations_superseded(master);
     master_lead(master);
     if (item->size == sizeof(succession->givers))
         memcpy(&succession->givers, item->bytes, sizeof(succession->givers));
@@ -301,6 +302,7 @@ static void on_word(struct master *master, const struct estate_item *item)
         lead(master, item);
         break;
     case ESTATE_RELEASED:
+        generations_released(master, item);
         succession_own(master);
         succession_released(master);
         break;

@@ -301,3 +301,14 @@ def test_the_proxy_goes_away_and_comes_back(start, actor, terminal, work):
         assert shown.ended() == ""
     finally:
         again.stop()
+
+
+def test_predecessors(start, actor, dial):
+    """Who still holds connections after a change."""
+    stage = start({"app": [actor.address]}, config={"shutdown_timeout": "60s", "timeouts": {"handshake": "60s"}})
+    first = stage.proxy.process.pid
+    dial(stage["app"], handshake=False)  # what cannot move yet
+    ringbolt.wait_until(lambda: stage.proxy.admin_json("status")["totals"]["connections"] == 1, "it is accepted")
+    stage.proxy.admin("upgrade")
+    found = row(stage.proxy.admin("top", "--once").splitlines(), str(first))
+    assert found["PREDECESSOR"] == str(first) and found["CONNS"] == "1" and found["STATE"] in ("superseded", "draining"), found

@@ -2,6 +2,7 @@
 """From one master to the next: upgrades, reloads with a changed configuration, and all that may go wrong with them."""
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -341,6 +342,42 @@ def test_connections_go_over(running, dial):
         assert client.end() == "close_notify"
         assert stage.line(client)["bytes_in"] == len(b"echo x\nhello") + 3 * len(b"again")
     stage.proxy.stop(signal.SIGTERM)
+
+
+def predecessors(stage):
+    """Generations before the one that leads, by the process ids of their masters."""
+    return {one["pid"]: one for one in stage.proxy.admin_json("status")["predecessors"]}
+
+
+def test_who_still_holds_connections(running, dial):
+    """Each generation before this one, as long as it is there: what cannot move keeps it."""
+    stage = running(config={"shutdown_timeout": "60s", "timeouts": {"handshake": "60s"}})
+    assert predecessors(stage) == {}
+    version = stage.proxy.admin_json("status")["version"]
+    waiting, masters_before = [], []
+    for _ in range(2):
+        # One that has not shaken hands stays where it is; one that has moves, and so it is the successor's.
+        before, since = leader(stage), stage.proxy.mark()
+        waiting.append(dial(stage["app"], handshake=False))
+        moving = echoing(dial, stage["app"])
+        ringbolt.wait_until(lambda: stage.proxy.admin_json("status")["totals"]["connections"] == 2 * len(waiting), "both are accepted")
+        upgrade(stage)
+        stage.proxy.wait_for_log(said("superseded, what is live is drained"), since)
+        masters_before.append(before)
+        ringbolt.wait_until(lambda: all(one["state"] == "draining" for one in predecessors(stage).values()), "the predecessor has let go")
+        ringbolt.wait_until(lambda: [one["connections"] for one in predecessors(stage).values()] == [1] * len(waiting), "what can move has moved")
+        echo_again(moving)
+    status = stage.proxy.admin_json("status")
+    shown = status["predecessors"]
+    assert [one["pid"] for one in shown] == masters_before and status["totals"]["connections"] == 4
+    for one in shown:
+        assert one["version"] == version and one["started"] < one["until"] and one["superseded"] < one["until"] and 0 < one["left_s"] <= 60, one
+    text = stage.proxy.admin("status")
+    assert all(re.search(rf"^ +{pid}  {re.escape(version)} +draining .* 1$", text, re.M) for pid in masters_before), text
+    for number, client in enumerate(waiting):
+        client.close()
+        ringbolt.wait_until(lambda: list(predecessors(stage)) == masters_before[number + 1:], "its generation is gone")
+    assert "PREDECESSOR" not in stage.proxy.admin("status")
 
 
 # ---- what fails
