@@ -143,6 +143,7 @@ struct stats_server {
     stats_word ends[STATS_ENDS]; // of connections that it had taken
     stats_word connects;         // that succeeded
     stats_word failures;         // connects that failed
+    stats_word places;           // now: in the table of servers (ringbolt/servers.h), which keeps it
 };
 
 // ---- the block ----
@@ -166,6 +167,8 @@ void stats_sum_listener(const struct stats *stats, size_t listener, struct stats
 void stats_sum_upstream(const struct stats *stats, size_t upstream, struct stats_upstream *ret);
 void stats_sum_server(const struct stats *stats, size_t server, struct stats_server *ret);
 uint64_t stats_connections(const struct stats *stats); // now; also for workers
+// The places that predecessors have at a server now; likewise. Cheap where there are none.
+uint64_t stats_places_before(const struct stats *stats, size_t server);
 // One worker: counters with those of the predecessors' workers that it stands for; what is "now", its own.
 void stats_sum_worker(const struct stats *stats, unsigned worker, struct stats_worker *ret);
 

@@ -198,6 +198,7 @@ static int make_memory(struct master *master)
         log_error("no memory");
         return -ENOMEM;
     }
+    servers_count_in(master->servers, master->stats);
     supervise_init(master);
     return 0;
 }

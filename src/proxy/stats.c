@@ -149,8 +149,10 @@ bool stats_is_gauge(const struct stats_block *block, size_t at)
     if (at < first)
         return at == offsetof(struct stats_worker, connections) ||
                at == offsetof(struct stats_worker, buffers);
-    return at < first + block->listeners * sizes[STATS_OF_LISTENER] &&
-           (at - first) % sizes[STATS_OF_LISTENER] == offsetof(struct stats_listener, connections);
+    if (at < first + block->listeners * sizes[STATS_OF_LISTENER])
+        return (at - first) % sizes[STATS_OF_LISTENER] == offsetof(struct stats_listener, connections);
+    first = stats_block_at(block, STATS_OF_SERVER, 0);
+    return at >= first && (at - first) % sizes[STATS_OF_SERVER] == offsetof(struct stats_server, places);
 }
 
 // ---- life ----
@@ -362,6 +364,8 @@ uint64_t stats_forget(struct stats *stats, unsigned worker)
         stats_add(&listener->ends[STATS_END_LOST], stats_get(&listener->connections));
         stats_set(&listener->connections, 0);
     }
+    for (size_t i = 0; i < stats->own.servers; i++)
+        stats_set(&stats_server(stats, worker, i)->places, 0);
     stats_set(&own->connections, 0);
     stats_set(&own->buffers, 0);
     return lost;

@@ -127,6 +127,26 @@ bool stats_connections_of(const struct stats *stats, uint64_t number, uint64_t *
     return false;
 }
 
+uint64_t stats_places_before(const struct stats *stats, size_t server)
+{
+    uint64_t total = 0;
+
+    if (stats->taken == 0)
+        return 0;
+    for (size_t place = 0; place < STATS_PREDECESSORS_MAX; place++) {
+        const struct stats_block *block = &stats->predecessors[place].block;
+        size_t there;
+
+        if (!lives(stats, place) || !find(stats, block, STATS_OF_SERVER, server, &there))
+            continue;
+        for (size_t part = 0; part < block->workers; part++)
+            total += stats_get(stats_block_word(block, part,
+                                                stats_block_at(block, STATS_OF_SERVER, there) +
+                                                    offsetof(struct stats_server, places)));
+    }
+    return total;
+}
+
 // ---- taking ----
 
 // The header is copied before it is looked at: whoever writes it could do so meanwhile.

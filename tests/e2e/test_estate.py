@@ -225,6 +225,44 @@ def test_orders_and_counters_of_names_stay(world):  # noqa: F811 pylint: disable
     assert {server["state"] for server in world.table().values()} == {"ready"}
 
 
+def test_places_at_a_server_are_counted_through_generations(running, dial, actor):
+    """What a predecessor still has there counts for max_connections, until it ends."""
+    stage = running(sends={"app": {"servers": [{"address": actor.address, "max_connections": 2}]}}, config={"shutdown_timeout": "60s"})
+    port, since = ringbolt.Port(), stage.proxy.mark()
+    listeners = stage.config["listeners"]
+    write(stage, listeners=[*listeners, {**listeners[0], "name": "more", "address": port.text}])
+    assert stage.proxy.admin_json("reload")["config"] == "applied"
+    stage.listeners["more"] = type(stage["app"])(stage, port)
+    old = [echoing(dial, stage["more"]) for _ in range(2)]
+    # The next one does not have their listener: they stay.
+    write(stage, listeners=listeners)
+    assert stage.proxy.admin_json("reload")["config"] == "applied"
+    stage.proxy.wait_for_log(said("all connections handed over", kept=2), since)
+
+    def connections():
+        return stage.proxy.admin_json("server")["upstreams"][0]["servers"][0]["connections"]
+
+    def refused():
+        client = dial(stage["app"])
+        return stage.line_at_end(client)["end"] == "servers_full"
+
+    assert connections() == 2
+    assert refused()
+    old[0].close_notify()
+    assert old[0].end() == "close_notify"
+    ringbolt.wait_until(lambda: connections() == 1, "one has ended")
+    new = echoing(dial, stage["app"])
+    assert connections() == 2 and refused()
+    # And the next generation, of both before it.
+    upgrade(stage)
+    ringbolt.wait_until(lambda: connections() == 2, "what moved is counted once")
+    assert refused()
+    new.close_notify()
+    assert new.end() == "close_notify"
+    ringbolt.wait_until(lambda: connections() == 1, "another has ended")
+    serves(stage, dial)
+
+
 # ---- tickets
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
