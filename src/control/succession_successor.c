@@ -137,27 +137,29 @@ int control_inherit(struct control *control)
     if (error < 0) {
         log_error("cannot take over from the predecessor", log_integer("predecessor_pid", predecessor),
                   log_text("reason", why), log_errno(error));
-        control_failed(control, NULL);
+        (void)control_failed(control, NULL);
     }
     return error;
 }
 
-void control_failed(struct control *control, const struct report *report)
+bool control_failed(struct control *control, const struct report *report)
 {
     struct estate_item item = {.type = ESTATE_FAILED, .fd = -1};
+    int error;
 
     if (control->predecessor < 0)
-        return;
+        return false;
     for (size_t i = 0; report && i < report->count; i++) {
         if (!report->lines[i].is_warning)
             note_reason(report->lines[i].text);
     }
     item.bytes = (uint8_t *)reasons.text;
     item.size = reasons.length;
-    (void)estate_send(control->predecessor, &item);
+    error = estate_send(control->predecessor, &item);
     log_witness(NULL);
     close(control->predecessor);
     control->predecessor = -1;
+    return error == 0;
 }
 
 // ---- in the master ----
