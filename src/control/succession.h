@@ -11,7 +11,9 @@
 //                                            ←      SERVERS, RETIRED: what operators have said meanwhile; LEAD number of workers
 //      its workers accept; it answers the admin socket, the service manager and (by way of the first process) signals
 //        GIVE worker, descriptor             →      that worker gives its connections there
-//                                            ←      RELEASED until when it drains, after a probation of 5 s, or when RELEASE asks for it
+//                                            ←      GIVE worker: that broke, another descriptor is wanted
+//                                            ←      RELEASED until when it drains, after a probation of 5 s (longer while connections move), or when
+//                                                   RELEASE asks for it
 //                                                   drains what is left and ends, or becomes the keeper
 //        SERVERS, RETIRED                    →      what operators say on probation, in case that it has to go on
 //        DRAIN, STOP                         →      what the successor was told to do itself
@@ -34,7 +36,8 @@ struct process;
 
 #define SUCCESSION_VERSION 1
 
-// How long a successor may take until it is ready (60 s), and its predecessor is able to go on afterwards (5 s). Tests have less patience.
+// How long a successor may take until it is ready (60 s), and its predecessor is able to go on afterwards (5 s, and up to twelve times as long
+// while connections move).
 extern uint64_t succession_patience_ns;
 extern uint64_t succession_probation_ns;
 
@@ -70,12 +73,16 @@ struct succession {
     unsigned done; // of them
     uint64_t given;
     uint64_t kept;
+    struct loop_timer again; // when those whose hand-over broke ask for another
+    uint64_t leads_ns;       // LEADS: since then
+    uint64_t moved;          // connections that our workers were done with at the last look at the probation
     // ---- towards our predecessor (succession_successor.c) ----
     struct loop_watch predecessor_watch;
     bool is_ready;   // READY was said
     bool is_leading; // LEAD was heard, or there was no predecessor
     uint32_t givers;      // the predecessor's workers
     uint32_t givers_told; // of them: to whom to give
+    uint32_t again_told;  // once more
     bool is_owner;   // the predecessor can't come back: files of unix sockets are ours
     // ---- the first process (succession_first.c) ----
     int first; // the masters' end of the channel to it; -1: none

@@ -186,6 +186,7 @@ bool succession_ready(struct master *master)
     if (succession->is_leading || succession->is_ready)
         return !succession->is_leading;
     succession->is_ready = true;
+    log_debug("ready to lead");
     say(master, ESTATE_COUNTERS, stats_descriptor(master->stats));
     say(master, ESTATE_READY, -1);
     return true;
@@ -196,31 +197,50 @@ void succession_ask_release(struct master *master)
     say(master, ESTATE_RELEASE, -1);
 }
 
-// Makes a pair for each worker of the predecessor, and one of ours takes over what comes. As far as there is room for the messages.
+// Makes a pair for a worker of the predecessor, and one of ours takes over what comes. 0 or -errno.
+static int tell_giver(struct master *master, uint32_t giver, unsigned taker)
+{
+    struct estate_item item = {.type = ESTATE_GIVE, .bytes = (uint8_t *)&giver, .size = sizeof(giver)};
+    int pair[2];
+    int error;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    item.fd = pair[1];
+    error = estate_send(master->control->predecessor, &item);
+    close(pair[1]);
+    if (error < 0)
+        close(pair[0]);
+    else // if it is not told, the giver sees the end of it
+        (void)messages_tell(&master->processes[taker % master->config->workers], WORKER_TAKE, 0, pair[0]);
+    return error;
+}
+
+// One that broke once more, with another taker if there is one.
+static void tell_again(struct master *master, const struct estate_item *item)
+{
+    struct succession *succession = &master->succession;
+    uint32_t giver;
+    int error;
+
+    if (item->size != sizeof(giver) || !succession->is_leading || master->state >= MASTER_DRAINING)
+        return;
+    memcpy(&giver, item->bytes, sizeof(giver));
+    error = tell_giver(master, giver, giver + ++succession->again_told);
+    if (error < 0)
+        log_warning("cannot take connections over", log_errno(error));
+}
+
+// As far as there is room for the messages.
 static void tell_givers(struct master *master)
 {
     struct succession *succession = &master->succession;
     int error = 0;
 
     while (error == 0 && succession->givers_told < succession->givers) {
-        struct process *taker = &master->processes[succession->givers_told % master->config->workers];
-        uint32_t giver = succession->givers_told;
-        struct estate_item item = {.type = ESTATE_GIVE, .bytes = (uint8_t *)&giver, .size = sizeof(giver)};
-        int pair[2];
-
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
-            error = -errno;
-            break;
-        }
-        item.fd = pair[1];
-        error = estate_send(master->control->predecessor, &item);
-        close(pair[1]);
-        if (error < 0) {
-            close(pair[0]);
-            break;
-        }
-        succession->givers_told++;
-        (void)messages_tell(taker, WORKER_TAKE, 0, pair[0]); // if not, the giver sees the end of it
+        error = tell_giver(master, succession->givers_told, succession->givers_told);
+        if (error == 0)
+            succession->givers_told++;
     }
     if (error < 0 && error != -EAGAIN)
         log_warning("cannot take connections over", log_errno(error));
@@ -302,6 +322,9 @@ static void on_word(struct master *master, const struct estate_item *item)
         break;
     case ESTATE_LEAD:
         lead(master, item);
+        break;
+    case ESTATE_GIVE:
+        tell_again(master, item);
         break;
     case ESTATE_RELEASED:
         generations_released(master, item);

@@ -238,7 +238,8 @@ int supervise_start(struct master *master, unsigned index)
     process->channel = channel[0];
     process->is_ready = false;
     process->is_killed = false;
-    process->gives = false;
+    process->gives = process->wants_again = false;
+    process->gives_again = 0;
     process->forbidden = -1;
     process->started_ns = clock_now_ns();
     process->starts++;

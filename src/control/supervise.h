@@ -25,6 +25,8 @@ struct process {
     bool is_replacement;
     bool is_killed; // by us
     bool gives;     // all its connections to a successor's worker
+    bool wants_again;     // that broke, and is to be begun anew
+    unsigned gives_again; // how often it was
     int forbidden;  // the system call that its sandbox ended it for; -1: none
     uint64_t started_ns;
     unsigned starts;
