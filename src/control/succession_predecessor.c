@@ -123,7 +123,7 @@ static void fail(struct master *master, const char *why)
     forget_channel(master);
     if (succession->pid > 0)
         (void)kill(succession->pid, SIGKILL);
-    log_error("successor failed, going on", log_text("for", what_of(succession)),
+    log_error(master->state < MASTER_DRAINING ? "successor failed, going on" : "successor failed", log_text("for", what_of(succession)),
               log_integer("successor_pid", succession->pid), log_text("reason", why),
               log_text("said", succession->reason));
     snprintf(text, sizeof(text), "the successor failed, this ringbolt goes on: %s", why);
@@ -132,6 +132,8 @@ static void fail(struct master *master, const char *why)
     free(succession->reason);
     succession->reason = NULL;
     estate_keep(master);
+    if (master->state >= MASTER_DRAINING)
+        return; // we are ending ourselves, and have closed our sockets
     if (was == SUCCESSOR_LEADS)
         resume(master);
     else
