@@ -619,6 +619,89 @@ def test_a_killed_predecessor(running, dial):
     assert not os.path.exists(stage.proxy.admin_path)
 
 
+def keep(stage):
+    """Until the first process is the keeper: a second successor has its predecessor let go at once."""
+    since = stage.proxy.mark()
+    upgrade(stage)
+    upgrade(stage)
+    stage.proxy.wait_for_log(said("the first process is the keeper now"), since)
+
+
+STEPS = ["loading", "ready"]  # it has its estate; it has said that it is ready, and its predecessor has not heard it
+
+
+def kill_at(stage, step, victim):
+    """Kills one of the two masters at a step of their dialogue: the successor's process id."""
+    if step == "loading":
+        with Gate(stage) as gate:
+            successor = gate.wait()
+            os.kill(successor if victim == "successor" else leader(stage), signal.SIGKILL)
+        return successor
+    held = Held(stage)
+    os.kill(held.successor if victim == "successor" else held.predecessor, signal.SIGKILL)
+    if victim == "successor":
+        held.go()
+    return held.successor
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_successor_killed_at_each_step(running, dial, step):
+    """Nobody feels anything."""
+    stage = running(config={"shutdown_timeout": "60s", **DEBUG})
+    clients, first, since = [echoing(dial, stage["app"]) for _ in range(3)], leader(stage), stage.proxy.mark()
+    kill_at(stage, step, "successor")
+    stage.proxy.wait_for_log(said("successor failed, going on"), since)
+    ringbolt.wait_until(lambda: leader(stage) == first, "the predecessor leads")
+    for client in clients:
+        echo_again(client)
+    serves(stage, dial)
+    assert upgrade(stage)["pid"] == leader(stage)
+    for client in clients:
+        echo_again(client)
+    serves(stage, dial)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_predecessor_killed_at_each_step(running, dial, step):
+    """Before the successor leads all ends with it, and a supervisor starts anew: first it is the first process, then one whose keeper tells."""
+    stage = running(config={**SHORT, **DEBUG})
+    dial(stage["app"])
+    tree = ringbolt.process_tree(stage.proxy.process.pid)
+    tree.append(kill_at(stage, step, "predecessor"))
+    stage.proxy.finished(status=-signal.SIGKILL)
+    ringbolt.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in tree), "nobody is left")
+    stage = running(config={**SHORT, **DEBUG})
+    keep(stage)
+    tree = ringbolt.process_tree(stage.proxy.process.pid)
+    tree.append(kill_at(stage, step, "predecessor"))
+    stage.proxy.finished(status=128 + signal.SIGKILL)
+    ringbolt.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in tree), "nobody is left")
+
+
+@pytest.mark.parametrize("step", [*STEPS, "probation"])
+def test_a_keeper_killed_at_each_step(running, dial, step):
+    """All end with it, whoever leads."""
+    stage = running(config={"shutdown_timeout": "60s", **DEBUG})
+    keep(stage)
+    tree, dial_one = ringbolt.process_tree(stage.proxy.process.pid), dial(stage["app"])
+    if step == "loading":
+        with Gate(stage) as gate:
+            tree.append(gate.wait())
+            stage.proxy.process.kill()
+    elif step == "ready":
+        held = Held(stage)
+        tree += [held.successor, *held.takers]
+        stage.proxy.process.kill()
+        held.go()
+    else:
+        tree.append(upgrade(stage)["pid"])
+        tree += ringbolt.process_tree(tree[-1])
+        stage.proxy.process.kill()
+    stage.proxy.finished(status=-signal.SIGKILL)
+    ringbolt.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in tree), "nobody is left")
+    dial_one.close()
+
+
 def test_a_predecessor_that_is_killed_before(running, program):
     stage = running()
     gate = program.path + ".gate"
