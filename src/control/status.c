@@ -156,11 +156,12 @@ json_t *status_kernel_tls(const struct master *master)
 // Why no new connections are served as they should be; NULL: they are.
 static const char *why_not_ready(const struct master *master)
 {
+    // Whoever still asks us, over a connection of before, wants to know how it is at this address: another one serves there.
+    if (master->succession.state == SUCCESSOR_LEADS || master->succession.state == SUCCESSOR_RELEASED)
+        return NULL;
     switch (master->state) {
     case MASTER_STARTING:
         return "starting";
-    case MASTER_SUPERSEDED:
-        return "superseded";
     case MASTER_DRAINING:
         return "draining";
     case MASTER_STOPPING:

@@ -306,8 +306,7 @@ void succession_release(struct master *master)
     loop_timer_stop(&succession->patience);
     listening_disown(&master->listening);
     admin_disown(master->admin);
-    http_close(master->http);
-    master->http = NULL;
+    http_disown(master->http);
     admin_close(master->admin);
     master->admin = NULL;
     log_info("superseded, what is live is drained", log_integer("successor_pid", succession->pid),

@@ -376,6 +376,28 @@ def test_admin_http_goes_over(running):
     ringbolt.wait_until(answers, "metrics are served")
 
 
+def test_who_asks_over_http_gets_an_answer(running):
+    """A request whose head is half there when another takes over is answered, and that one says so: no scrape fails at an upgrade."""
+    stage = running(config={**SHORT, "admin": {"http": "127.0.0.1:0"}})
+    host, _, port = stage.proxy.wait_for_log(said("metrics"))["address"].rpartition(":")
+    with socket.create_connection((host, int(port)), ringbolt.WAIT) as client:
+        stream = client.makefile("rb")
+
+        def answer():
+            status = stream.readline().split()[1]
+            headers = {name.lower(): value.strip() for name, _, value in (line.decode().partition(":") for line in iter(stream.readline, b"\r\n"))}
+            return status, headers, stream.read(int(headers["content-length"]))
+
+        client.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert answer()[0] == b"200"
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n")
+        upgrade(stage)
+        client.sendall(b"\r\n")
+        status, headers, body = answer()
+        assert (status, headers["connection"]) == (b"200", "close") and b"ringbolt_info{" in body, (status, headers)
+        assert stream.read() == b""
+
+
 def test_connections_go_over(running, dial):
     """Those that live move to the successor, and with them the line in the log when they end."""
     stage = running(config={"shutdown_timeout": "60s"})
