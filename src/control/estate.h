@@ -34,6 +34,7 @@ enum estate_type {
     ESTATE_DRAIN,
     ESTATE_STOP,
     ESTATE_KEPT,
+    ESTATE_REOPEN,
     // the estate
     ESTATE_PROGRAM = 64, // the path that an upgrade executes
     ESTATE_KEEPER,       // its process id; with the masters' end of the channel to it

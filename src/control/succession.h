@@ -16,6 +16,7 @@
 //                                                   RELEASE asks for it
 //                                                   drains what is left and ends, or becomes the keeper
 //        SERVERS, RETIRED                    →      what operators say on probation, in case that it has to go on
+//        REOPEN                              →      the log file was moved away
 //        DRAIN, STOP                         →      what the successor was told to do itself
 //
 // FAILED, with the reason, or the end of file in place of READY: the predecessor goes on as if nothing had happened; it has never ceased to
@@ -138,6 +139,8 @@ int succession_watch(struct master *master);
 void succession_own(struct master *master);
 // An operator has said something of servers or certificates: the predecessor is to know it too as long as it may go on in our place.
 void succession_tell_orders(struct master *master);
+// The log file is to be opened again: the predecessor, which may still drain, does the same, and so on.
+void succession_reopen(struct master *master);
 // We want to be succeeded ourselves while we are on probation.
 void succession_ask_release(struct master *master);
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "admin_socket.h"
+#include "log_file.h"
 #include "master.h"
 #include "ringbolt-version.h"
 #include "ringbolt/clock.h"
@@ -447,6 +448,10 @@ static void hear(struct master *master, struct estate_item *item)
         break;
     case ESTATE_KEPT:
         succession_first_kept(master);
+        break;
+    case ESTATE_REOPEN:
+        if (succession->keeper < 0) // else the signal was ours, and we have
+            log_file_reopen(master);
         break;
     default:
         if ((item->flags & ESTATE_OPTIONAL) == 0)

@@ -171,8 +171,8 @@ bool succession_leads(const struct master *master)
 
 static void say(const struct master *master, enum estate_type type, int fd)
 {
-    struct estate_item item = {
-        .type = type, .flags = type == ESTATE_COUNTERS ? ESTATE_OPTIONAL : 0, .fd = fd};
+    bool is_optional = type == ESTATE_COUNTERS || type == ESTATE_REOPEN;
+    struct estate_item item = {.type = type, .flags = is_optional ? ESTATE_OPTIONAL : 0, .fd = fd};
 
     // Few and small, and it reads: there is room. If not, the end of file comes.
     if (master->control->predecessor >= 0)
@@ -299,6 +299,12 @@ static void predecessor_is_gone(struct master *master)
              log_boolean("in_order", succession->is_owner));
     succession_own(master);
     succession_released(master);
+}
+
+void succession_reopen(struct master *master)
+{
+    if (master->succession.is_leading)
+        say(master, ESTATE_REOPEN, -1);
 }
 
 void succession_tell_orders(struct master *master)

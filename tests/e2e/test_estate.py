@@ -188,7 +188,7 @@ def test_certificates_retired_while_a_successor_starts(start, actor, authority, 
     visitor = Visitor(pki.write_whole(str(tmp_path / "root.pem"), authority.leaf_pem()), "1.2").met(stage["app"])
     assert visitor.visit(stage["app"])
     pki.write_whole(chain, authority.issue(["localhost"], key=pair.key).chain_pem())
-    assert stage.proxy.admin_json("reload")["changed"] == 1
+    stage.proxy.admin("reload")  # if it was not seen before
     with Gate(stage) as gate:
         gate.wait()
         assert stage.proxy.admin_json("drain", "--certificate", "localhost")["certificates"] == 1
