@@ -736,3 +736,70 @@ def test_a_predecessor_that_is_killed_before(running, program):
     with open(gate, "w", encoding="utf-8") as f:
         f.write("go\n")
     ringbolt.wait_until(lambda: not os.path.exists(f"/proc/{child}"), "the successor has ended")
+
+
+# ---- process 1
+
+def parents():
+    """Process id, that of the parent, and whether it is a zombie, of all."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as f:
+                    state, parent = f.read().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue
+            yield int(name), int(parent), state == "Z"
+
+
+def children(pid):
+    return [child for child, parent, _ in parents() if parent == pid]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make process id namespaces")
+def test_process_1_of_a_container(running, dial):
+    """As process 1 it is upgraded as anywhere, becomes the keeper, reaps what nobody else does, and TERM ends it."""
+    apart = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--"]
+    tried = subprocess.run([*apart, "true"], stderr=subprocess.PIPE, text=True, check=False)
+    if tried.returncode != 0:
+        pytest.skip("no process id namespace can be made here: " + tried.stderr.strip())
+    stage = running(prefix=apart)
+    (one,) = children(stage.proxy.process.pid)
+    client = echoing(dial, stage["app"])
+
+    def orphan():
+        """A process whose parent is gone is process 1's; it ends, and nothing is left of it."""
+        subprocess.run(["nsenter", "--target", str(one), "--pid", "sh", "-c", "sleep 600 & :"], check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def found():
+            for pid in children(one):
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    if f.read().startswith(b"sleep\0"):
+                        return pid
+            return None
+
+        ringbolt.wait_until(found, "process 1 has an orphan")
+        pid = found()
+        os.kill(pid, signal.SIGKILL)
+        ringbolt.wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "process 1 has reaped it")
+
+    orphan()
+    since = stage.proxy.mark()
+    assert upgrade(stage)["predecessor_pid"] == 1
+    echo_again(client)
+    assert upgrade(stage)["predecessor_pid"] == leader_before(stage, since)
+    kept = stage.proxy.wait_for_log(said("the first process is the keeper now"), since)
+    assert kept["pid"] == 1, kept
+    echo_again(client)
+    serves(stage, dial)
+    orphan()
+    client.close_notify()
+    assert client.end() == "close_notify"
+    os.kill(one, signal.SIGTERM)
+    stage.proxy.finished()
+
+
+def leader_before(stage, since):
+    """The first successor since then."""
+    return stage.proxy.wait_for_log(said("successor is ready"), since)["successor_pid"]
