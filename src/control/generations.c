@@ -50,8 +50,8 @@ int generations_leave(const struct master *master, uint64_t number, struct estat
 
     if (generation)
         generation_pack(generation, &pack);
-    error = pack.is_short ? -ENOMEM
-                          : estate_add(ret, ESTATE_COUNTERS, ESTATE_OPTIONAL, pack.data, pack.size, fd);
+    error =
+        pack.is_short ? -ENOMEM : estate_add(ret, ESTATE_COUNTERS, ESTATE_OPTIONAL, pack.data, pack.size, fd);
     pack_finish(&pack);
     return error;
 }
@@ -94,7 +94,8 @@ void generations_take(struct master *master, const struct estate_item *item, uin
     forget_gone(master); // there is room now: as many have counters as there are places
     if (!generation_unpack(item->bytes, item->size, clock_now_ns(), &generation) ||
         master->generations.count == STATS_PREDECESSORS_MAX) {
-        log_warning("what the predecessor left is not understood", log_text("what", "whose counters these are"));
+        log_warning("what the predecessor left is not understood",
+                    log_text("what", "whose counters these are"));
         return;
     }
     generation.number = number;
@@ -143,14 +144,13 @@ static json_t *generation_json(const struct generation *generation, uint64_t con
 {
     uint64_t left_ns = generation->until_ns > now_ns ? generation->until_ns - now_ns : 0;
 
-    return json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:I}", "pid", (int)generation->pid, "version",
-                     generation->release, "state", generation->until_ns == 0 ? "superseded" : "draining",
-                     "started", status_moment(generation->started_ns), "superseded",
-                     status_moment(generation->superseded_ns), "until", status_moment(generation->until_ns),
-                     "left_s",
-                     generation->until_ns == 0 ? json_null()
-                                               : json_real((double)left_ns / (double)CLOCK_NS_PER_S),
-                     "connections", (json_int_t)connections);
+    return json_pack(
+        "{s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:I}", "pid", (int)generation->pid, "version",
+        generation->release, "state", generation->until_ns == 0 ? "superseded" : "draining", "started",
+        status_moment(generation->started_ns), "superseded", status_moment(generation->superseded_ns),
+        "until", status_moment(generation->until_ns), "left_s",
+        generation->until_ns == 0 ? json_null() : json_real((double)left_ns / (double)CLOCK_NS_PER_S),
+        "connections", (json_int_t)connections);
 }
 
 json_t *generations_json(struct master *master)
