@@ -106,7 +106,10 @@ class Predecessor:
         assert kind == HELLO and struct.unpack("<i", body[4:8])[0] == self.process.pid
 
     def hear(self):
-        data, descriptors, _, _ = socket.recv_fds(self.channel, 1 << 16, 2)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.channel, 1 << 16, 2)
+        except ConnectionResetError:  # it went with something unread; its last words come behind that
+            data, descriptors, _, _ = socket.recv_fds(self.channel, 1 << 16, 2)
         for fd in descriptors:
             os.close(fd)
         magic, kind, _, _, size = struct.unpack("<IIIIQ", data[:24])
