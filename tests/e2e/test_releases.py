@@ -128,6 +128,23 @@ class Predecessor:
 
 
 @pytest.fixture
+def precede():
+    made = []
+
+    def make(path):
+        made.append(Predecessor(path))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.wait()
+        one.process.stderr.close()
+        one.channel.close()
+
+
+@pytest.fixture
 def configured(tmp_path, certificates, actor):
     port = ringbolt.Port()
     path = str(tmp_path / "ringbolt.yaml")
@@ -140,8 +157,8 @@ def configured(tmp_path, certificates, actor):
 
 @pytest.mark.parametrize("items,why", [([hello(2)], "another version of this protocol"),
                                        ([hello(1), item(UNKNOWN, b"news"), item(END)], "leaves what this release does not know")])
-def test_a_predecessor_that_is_refused(configured, items, why):
-    before = Predecessor(configured[0])
+def test_a_predecessor_that_is_refused(configured, precede, items, why):
+    before = precede(configured[0])
     try:
         before.say(*items)
     except BrokenPipeError:
@@ -152,9 +169,9 @@ def test_a_predecessor_that_is_refused(configured, items, why):
     assert status == 1 and any(why in entry.get("reason", "") for entry in log), log
 
 
-def test_what_is_not_understood_is_left_out(configured):
+def test_what_is_not_understood_is_left_out(configured, precede):
     """A newer release's parts, all in formats that this one does not have: it serves without them, and says so."""
-    before = Predecessor(configured[0])
+    before = precede(configured[0])
     newer = b"\x63" + b"what nobody knows yet"
     before.say(hello(1), item(UNKNOWN, b"news", OPTIONAL),
                *(item(kind, newer, OPTIONAL) for kind in (COUNTERS, SERVERS, TICKET_KEYS, STAPLES, VERSIONS)), item(END))
