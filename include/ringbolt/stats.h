@@ -103,7 +103,8 @@ enum stats_side { STATS_CLIENT, STATS_SERVER, STATS_SIDES };
 
 struct stats_worker {
     stats_word connections; // now; read by the other workers for limits.connections
-    stats_word alone[7];    // of its line in the cache
+    stats_word deposited;   // now: those among them that would outlive this worker (ringbolt/deposit.h)
+    stats_word alone[6];    // of its line in the cache
     stats_word buffers;     // now: bytes of relay buffers
     stats_word starved;     // times that nothing could be received for want of a buffer
     stats_word overflows;   // turns in which the kernel had more completions than its queue holds
@@ -116,6 +117,7 @@ struct stats_worker {
     stats_word taken;
     stats_word not_taken; // that were offered to another, which refused
     stats_word kept;    // that were to be given, and stay for another reason
+    stats_word revived; // that a worker left that died, and that went on in this one
     struct stats_histogram pause; // of those given: for how long nothing of them moved
 };
 
@@ -160,6 +162,9 @@ struct stats_listener *stats_listener(const struct stats *stats, unsigned worker
 struct stats_upstream *stats_upstream(const struct stats *stats, unsigned worker, size_t upstream);
 struct stats_server *stats_server(const struct stats *stats, unsigned worker, size_t server);
 
+// By a worker: a connection of the one before it, kept for this one, is lost after all. `listener` may be anything.
+void stats_lose(const struct stats *stats, unsigned worker, size_t listener);
+
 // All workers together, and what predecessors counted and have now.
 void stats_sum_workers(const struct stats *stats, struct stats_worker *ret);
 void stats_sum_listener(const struct stats *stats, size_t listener, struct stats_listener *ret);
@@ -171,8 +176,9 @@ void stats_sum_worker(const struct stats *stats, unsigned worker, struct stats_w
 
 // ---- by the master alone ----
 
-// A worker has died. What it had now is lost: it is counted as such, and 0. How many connections that were.
-uint64_t stats_forget(struct stats *stats, unsigned worker);
+// A worker has died. What it had now is 0, and counted as lost but for the connections that go on in its successor: kept[i] of listener i; NULL: none.
+// How many were lost.
+uint64_t stats_forget(struct stats *stats, unsigned worker, const uint64_t *kept);
 
 // A server that is found by a name is another one from now on, with this address as text: it is counted from nothing.
 void stats_renew_server(struct stats *stats, const char *upstream, size_t server, const char *text);

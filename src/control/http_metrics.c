@@ -372,6 +372,8 @@ static void print_workers(FILE *out, const json_t *workers)
          "Live connections that another worker has refused to take over; they went on where they were."},
         {"ringbolt_connections_kept_total", "counter", "kept",
          "Live connections that were to be given to another worker and went on where they were for another reason."},
+        {"ringbolt_connections_deposited", "gauge", "deposited", "Idle connections that would go on if this worker died."},
+        {"ringbolt_connections_revived_total", "counter", "revived", "Connections of a worker that died which went on in this one."},
     };
 
     print_all_simple(out, simple, COUNT(simple), workers, worker_labels);

@@ -265,6 +265,7 @@ void prepare_undo(struct master *master)
     }
     free(master->keylogs);
     acme_close(master->config, master->acme);
+    safes_finish(master);
     free(master->processes);
     servers_destroy(master->servers);
     admission_destroy(master->admission);

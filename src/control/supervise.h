@@ -8,6 +8,7 @@
 
 #include "loop.h"
 #include "messages.h"
+#include "safe.h"
 
 struct master;
 
@@ -18,6 +19,7 @@ struct process {
     int channel; // -1: closed
     struct loop_watch watch;
     struct messages_queue messages;
+    struct safe safe; // what it has deposited
     struct loop_timer patience; // until it is ready; later on until it has answered
     struct loop_timer restart;  // pid 0: when the next one starts
     struct loop_timer retry;    // when its channel is tried again that the kernel had no room for
