@@ -249,6 +249,8 @@ void proxy_revive(struct proxy *proxy)
         connection = revive(proxy, slot, &why);
         if (connection) {
             revived++;
+            if (proxy->next_id <= connection->id)
+                proxy->next_id = connection->id + 1;
             connection_resume(connection);
             continue;
         }
