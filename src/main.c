@@ -79,8 +79,8 @@ static enum cli_status run(const struct cli_options *options)
     status = (enum cli_status)control_run(control);
     goto out;
 complain:
-    report_print(&report, stderr);
-    control_failed(control, &report);
+    if (!control_failed(control, &report))
+        report_print(&report, stderr);
 out:
     control_destroy(control);
     config_destroy(config);

@@ -332,6 +332,9 @@ struct config {
         uint64_t age_ns;      // of those that are moved, at least; default 10 s
     } rebalance;
     struct {
+        unsigned connections; // idle ones that outlive their worker, all workers together; 0 to 10,000,000, default 16,384, 0: none
+    } survival;
+    struct {
         // absolute paths of files of 48 or 80 bytes (nginx's formats); the first one encrypts, all decrypt
         char **keys;
         struct config_where *key_wheres;

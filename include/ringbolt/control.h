@@ -30,8 +30,8 @@ void control_destroy(struct control *control); // NULL is accepted; wipes
 
 // Takes what a predecessor leaves, if there is one: it has executed us. 0, or -errno with a line in the log.
 int control_inherit(struct control *control);
-// Tells the predecessor, if there is one, that we can't start, with the errors of `report`.
-void control_failed(struct control *control, const struct report *report);
+// Tells the predecessor, if there is one, that we can't start, with the errors of `report`. True: it was told, and its log will have them.
+bool control_failed(struct control *control, const struct report *report);
 
 struct control_options {
     const struct config *config; // stays the caller's, and must outlive the control

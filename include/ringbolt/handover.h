@@ -27,7 +27,7 @@ struct handover_outcome {
 typedef void handover_ended(void *owner, const struct handover_outcome *outcome);
 
 // Begins to give. `fd`, non-blocking, is the proxy's from now on, also on failure. `ended` is called once, out of proxy_tick() or proxy_stop(); with
-// HANDOVER_ALL when nobody new is accepted (proxy_pause(), proxy_drain()) and nothing is left that could move. 0, or -ENOMEM: `ended` is not
+// HANDOVER_ALL when nobody new is accepted (proxy_pause(), proxy_drain()) or taken, and nothing is left that could move. 0, or -ENOMEM: `ended` is not
 // called.
 int proxy_give(struct proxy *proxy, int fd, const struct handover_order *order, handover_ended *ended, void *owner);
 // Takes what comes over `fd`, likewise the proxy's, until the giver ends. 0 or -ENOMEM.

@@ -9,6 +9,7 @@
 #include "ringbolt/admission.h"
 #include "ringbolt/buffer.h"
 #include "ringbolt/config.h"
+#include "ringbolt/deposit.h"
 #include "ringbolt/record.h"
 #include "ringbolt/ring.h"
 #include "ringbolt/servers.h"
@@ -40,6 +41,7 @@ struct proxy_setup {
     struct admission *admission;
     struct servers *servers; // shared with the other workers
     struct stats *stats;     // likewise
+    const struct deposit_room *deposits; // NULL: connections end with this worker
     unsigned worker;         // which part of them is ours
     unsigned connections_most; // at once, that there are descriptors for, two each; 0: any number. Above it clients wait to be accepted
 };
@@ -49,6 +51,8 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns);
 // Only when proxy_idle(). NULL is accepted.
 void proxy_destroy(struct proxy *proxy);
 
+// Goes on with the connections that the worker before left in setup->deposits. Those of which nothing can be made are reset, and counted as lost with it.
+void proxy_revive(struct proxy *proxy);
 // Starts accepting.
 void proxy_start(struct proxy *proxy);
 // Accepts what already waits in the accept queues, then no more; what is live goes on.

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "ringbolt/config.h"
+#include "ringbolt/stats.h"
 
 // What an operator wants of a server.
 enum servers_order {
@@ -54,16 +55,20 @@ struct servers;
 int servers_create(const struct config *config, struct servers **ret);
 void servers_destroy(struct servers *servers); // NULL is accepted
 
+// Places are written down in `stats` from now on, for successors, and those that predecessors have there count too. Before the workers are
+// forked; `stats` must outlive it.
+void servers_count_in(struct servers *servers, struct stats *stats);
+
 size_t servers_number(const struct servers *servers, size_t upstream, size_t server);
 struct servers_state *servers_state(const struct servers *servers, size_t number);
 
 // ---- places: connections that a worker has at a server, from the attempt to connect until the socket is closed ----
 
 // Takes a place. With `most` other than 0 the places of all workers together never exceed it: false when all are taken. (Two workers
-// that reach for the last one at the same instant may both be told so.)
+// that reach for the last one at the same instant may both be told so.) Predecessors' places count; they don't see ours.
 bool servers_take(struct servers *servers, unsigned worker, size_t number, unsigned most);
 void servers_give(struct servers *servers, unsigned worker, size_t number);
-unsigned servers_live(const struct servers *servers, size_t number); // of all workers
+unsigned servers_live(const struct servers *servers, size_t number); // of all workers, predecessors' too
 
 // The same for the places in an upstream's queue.
 bool servers_queue_take(struct servers *servers, unsigned worker, size_t upstream, unsigned most);

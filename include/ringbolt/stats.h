@@ -103,7 +103,8 @@ enum stats_side { STATS_CLIENT, STATS_SERVER, STATS_SIDES };
 
 struct stats_worker {
     stats_word connections; // now; read by the other workers for limits.connections
-    stats_word alone[7];    // of its line in the cache
+    stats_word deposited;   // now: those among them that would outlive this worker (ringbolt/deposit.h)
+    stats_word alone[6];    // of its line in the cache
     stats_word buffers;     // now: bytes of relay buffers
     stats_word starved;     // times that nothing could be received for want of a buffer
     stats_word overflows;   // turns in which the kernel had more completions than its queue holds
@@ -116,6 +117,7 @@ struct stats_worker {
     stats_word taken;
     stats_word not_taken; // that were offered to another, which refused
     stats_word kept;    // that were to be given, and stay for another reason
+    stats_word revived; // that a worker left that died, and that went on in this one
     struct stats_histogram pause; // of those given: for how long nothing of them moved
 };
 
@@ -143,6 +145,7 @@ struct stats_server {
     stats_word ends[STATS_ENDS]; // of connections that it had taken
     stats_word connects;         // that succeeded
     stats_word failures;         // connects that failed
+    stats_word places;           // now: in the table of servers (ringbolt/servers.h), which keeps it
 };
 
 // ---- the block ----
@@ -160,19 +163,25 @@ struct stats_listener *stats_listener(const struct stats *stats, unsigned worker
 struct stats_upstream *stats_upstream(const struct stats *stats, unsigned worker, size_t upstream);
 struct stats_server *stats_server(const struct stats *stats, unsigned worker, size_t server);
 
+// By a worker: a connection of the one before it, kept for this one, is lost after all. `listener` may be anything.
+void stats_lose(const struct stats *stats, unsigned worker, size_t listener);
+
 // All workers together, and what predecessors counted and have now.
 void stats_sum_workers(const struct stats *stats, struct stats_worker *ret);
 void stats_sum_listener(const struct stats *stats, size_t listener, struct stats_listener *ret);
 void stats_sum_upstream(const struct stats *stats, size_t upstream, struct stats_upstream *ret);
 void stats_sum_server(const struct stats *stats, size_t server, struct stats_server *ret);
 uint64_t stats_connections(const struct stats *stats); // now; also for workers
+// The places that predecessors have at a server now; likewise. Cheap where there are none.
+uint64_t stats_places_before(const struct stats *stats, size_t server);
 // One worker: counters with those of the predecessors' workers that it stands for; what is "now", its own.
 void stats_sum_worker(const struct stats *stats, unsigned worker, struct stats_worker *ret);
 
 // ---- by the master alone ----
 
-// A worker has died. What it had now is lost: it is counted as such, and 0. How many connections that were.
-uint64_t stats_forget(struct stats *stats, unsigned worker);
+// A worker has died. What it had now is 0, and counted as lost but for the connections that go on in its successor: kept[i] of listener i; NULL: none.
+// How many were lost.
+uint64_t stats_forget(struct stats *stats, unsigned worker, const uint64_t *kept);
 
 // A server that is found by a name is another one from now on, with this address as text: it is counted from nothing.
 void stats_renew_server(struct stats *stats, const char *upstream, size_t server, const char *text);
@@ -181,6 +190,11 @@ void stats_renew_server(struct stats *stats, const char *upstream, size_t server
 int stats_descriptor(const struct stats *stats);
 // The predecessors' of ours, which it needs too. Returns how many; the descriptors stay ours.
 size_t stats_predecessors(const struct stats *stats, int fds[static STATS_PREDECESSORS_MAX]);
+// Their numbers in the same order: 1 for the first one that was taken ever, and so on.
+size_t stats_numbers(const struct stats *stats, uint64_t numbers[static STATS_PREDECESSORS_MAX]);
+uint64_t stats_taken(const struct stats *stats); // the last one's; 0: none
+// The connections that the predecessor with this number has now. False: it is settled.
+bool stats_connections_of(const struct stats *stats, uint64_t number, uint64_t *ret);
 
 // Takes a predecessor's block, before the workers are forked (those that are there already don't see its connections). On success the
 // descriptor is ours. Where there is no place any more the one that was taken first is settled, as if it were gone. -EINVAL and

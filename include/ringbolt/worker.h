@@ -8,6 +8,7 @@
 
 #include "ringbolt/admission.h"
 #include "ringbolt/config.h"
+#include "ringbolt/deposit.h"
 #include "ringbolt/proxy.h"
 #include "ringbolt/record.h"
 #include "ringbolt/sandbox.h"
@@ -69,6 +70,7 @@ struct worker_setup {
     struct listing_page *listing; // this worker's, shared with the master
     struct stats *stats;         // shared by all workers, as the following
     struct servers *servers;
+    const struct deposit_room *deposits; // this worker's own
     struct admission *admission;
     uid_t uid;                        // whom to become; (uid_t)-1: stay who we are
     gid_t gid;

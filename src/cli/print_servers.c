@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "summary.h"
 #include "table.h"
 
 enum column {
@@ -28,13 +29,6 @@ struct row {
 };
 
 // ---- cells ----
-
-static char *since_cell(const json_t *server)
-{
-    const char *since = table_text(server, "since");
-
-    return strlen(since) < 19 ? table_cell("-") : table_cell("%.10s %.8s", since, since + 11);
-}
 
 static char *connections_cell(const json_t *server)
 {
@@ -64,7 +58,7 @@ static struct row make_row(const json_t *upstream, const json_t *server)
             [COLUMN_STATE] = table_cell(
                 "%s", json_is_true(json_object_get(server, "gone")) ? "gone" : table_text(server, "state")),
             [COLUMN_HEALTH] = table_text_cell(server, "health"),
-            [COLUMN_SINCE] = since_cell(server),
+            [COLUMN_SINCE] = summary_time_cell(server, "since"),
             [COLUMN_WEIGHT] = table_cell("%" JSON_INTEGER_FORMAT "%s", number(server, "weight"),
                                          is_backup ? " backup" : ""),
             [COLUMN_CONNECTIONS] = connections_cell(server),

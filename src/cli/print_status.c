@@ -124,6 +124,35 @@ static void print_workers(const json_t *workers)
     free(cells);
 }
 
+// Generations before this one that still hold connections.
+static void print_predecessors(const json_t *predecessors)
+{
+    static const char *const titles[] = {"PREDECESSOR", "VERSION", "STATE",      "STARTED",
+                                         "SUPERSEDED",  "UNTIL",   "CONNECTIONS"};
+    const unsigned columns = sizeof(titles) / sizeof(titles[0]);
+    size_t count = json_array_size(predecessors);
+    char **cells = table_make(count, columns);
+    const json_t *predecessor;
+    char **cell = cells;
+    size_t i;
+
+    json_array_foreach(predecessors, i, predecessor)
+    {
+        *cell++ = table_number_cell(predecessor, "pid");
+        *cell++ = table_text_cell(predecessor, "version");
+        *cell++ = table_text_cell(predecessor, "state");
+        *cell++ = summary_time_cell(predecessor, "started");
+        *cell++ = summary_time_cell(predecessor, "superseded");
+        *cell++ = summary_time_cell(predecessor, "until");
+        *cell++ = table_number_cell(predecessor, "connections");
+    }
+    if (count > 0) {
+        printf("\n");
+        table_print(titles, columns, 0x41, cells, count);
+    }
+    free(cells);
+}
+
 static void print_certificates(const json_t *certificates)
 {
     const json_t *first = json_array_get(json_object_get(certificates, "first_to_end"), 0);
@@ -146,6 +175,7 @@ void cli_print_status(const json_t *answer)
     print_listeners(json_object_get(answer, "listeners"));
     print_servers(json_object_get(answer, "upstreams"));
     print_workers(json_object_get(answer, "workers"));
+    print_predecessors(json_object_get(answer, "predecessors"));
     summary_write_ends(stdout, "\n", answer);
     print_certificates(json_object_get(answer, "certificates"));
 }

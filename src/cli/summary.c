@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "summary.h"
 
+#include <string.h>
+
 #include "cli.h"
 #include "table.h"
 
@@ -34,6 +36,13 @@ void summary_write_uptime(FILE *to, const json_t *status)
 
     fprintf(to, NUMBER "d %02d:%02d:%02d", uptime_s / 86400, (int)(uptime_s / 3600 % 24),
             (int)(uptime_s / 60 % 60), (int)(uptime_s % 60));
+}
+
+char *summary_time_cell(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text && strlen(text) >= 19 ? table_cell("%.10s %.8s", text, text + 11) : table_cell("-");
 }
 
 void summary_write_ends(FILE *to, const char *before, const json_t *status)

@@ -107,6 +107,7 @@ char *top_frame(const json_t *now, const json_t *before, const char *trouble)
     top_write_listeners(&frame);
     top_write_servers(&frame);
     top_write_workers(&frame);
+    top_write_predecessors(&frame);
     top_write_records(&frame);
     summary_write_ends(frame.to, "", now);
     top_write_times(&frame);

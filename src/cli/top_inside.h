@@ -27,6 +27,7 @@ static inline double real(const json_t *object, const char *key)
 void top_write_listeners(const struct frame *frame);
 void top_write_servers(const struct frame *frame);
 void top_write_workers(const struct frame *frame);
+void top_write_predecessors(const struct frame *frame);
 void top_write_certificates(const struct frame *frame);
 
 // Connections that did not end as they should, by an object of ends.

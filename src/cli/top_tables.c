@@ -217,6 +217,29 @@ void top_write_workers(const struct frame *frame)
     write_table(frame, titles, columns, 0xfa, cells, count + 1);
 }
 
+void top_write_predecessors(const struct frame *frame)
+{
+    static const char *const titles[] = {"PREDECESSOR", "VERSION", "STATE", "LEFT", "CONNS"};
+    const unsigned columns = sizeof(titles) / sizeof(titles[0]);
+    const json_t *all = json_object_get(frame->now, "predecessors");
+    size_t count = json_array_size(all);
+    char **cells = table_make(count, columns);
+    char **cell = cells;
+    const json_t *now;
+    size_t i;
+
+    json_array_foreach(all, i, now)
+    {
+        *cell++ = table_number_cell(now, "pid");
+        *cell++ = table_text_cell(now, "version");
+        *cell++ = table_text_cell(now, "state");
+        *cell++ = json_is_null(json_object_get(now, "left_s")) ? table_cell("-")
+                                                               : table_cell("%.0fs", real(now, "left_s"));
+        *cell++ = table_number_cell(now, "connections");
+    }
+    write_table(frame, titles, columns, 0x19, cells, count);
+}
+
 void top_write_certificates(const struct frame *frame)
 {
     static const char *const titles[] = {"CERTIFICATE", "ENDS", "IN", "HANDSHAKES", "FILES"};

@@ -228,6 +228,8 @@ static void build_sections(struct builder *builder)
     builder_time(builder, timeouts, "half_closed", raw->timeouts.half_closed, some_time,
                  &config->timeouts.half_closed_ns);
     build_rebalance(builder);
+    builder_number(builder, node_get(root, "survival"), "connections", raw->survival.connections,
+                   (struct number_range){0, CONNECTIONS_MAX, NULL}, &config->survival.connections);
 }
 
 // ---- listeners ----
@@ -375,6 +377,7 @@ struct config *build_config(const struct build_input *input, struct report *repo
                      .connect_ns = 5 * CLOCK_NS_PER_S,
                      .idle_ns = 300 * CLOCK_NS_PER_S,
                      .half_closed_ns = 30 * CLOCK_NS_PER_S},
+        .survival = {.connections = 16384},
         .rebalance = {.threshold = 25, .connections = 64, .age_ns = 10 * CLOCK_NS_PER_S},
         .tickets = {.rotate_ns = 12 * HOUR_NS, .lifetime_ns = 24 * HOUR_NS},
     };

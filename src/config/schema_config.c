@@ -335,6 +335,11 @@ static const cyaml_schema_field_t rebalance_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t survival_fields[] = {
+    TEXT_FIELD("connections", OPTIONAL, struct raw_survival, connections),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t tickets_fields[] = {
     LIST_FIELD("keys", OPTIONAL, struct raw_tickets, keys, &text_value, 1, TICKET_KEYS_MAX),
     TEXT_FIELD("rotate", OPTIONAL, struct raw_tickets, rotate),
@@ -359,6 +364,7 @@ static const cyaml_schema_field_t admin_fields[] = {
     CYAML_FIELD_MAPPING("limits", OPTIONAL, struct raw_config, limits, limits_fields),                       \
     CYAML_FIELD_MAPPING("timeouts", OPTIONAL, struct raw_config, timeouts, timeouts_fields),                 \
     CYAML_FIELD_MAPPING("rebalance", OPTIONAL, struct raw_config, rebalance, rebalance_fields),              \
+    CYAML_FIELD_MAPPING("survival", OPTIONAL, struct raw_config, survival, survival_fields),                 \
     CYAML_FIELD_MAPPING("tickets", OPTIONAL, struct raw_config, tickets, tickets_fields),                    \
     CYAML_FIELD_MAPPING("admin", OPTIONAL, struct raw_config, admin, admin_fields),                          \
     LIST_FIELD("listeners", REQUIRED, struct raw_config, listeners, &listener_value, 1, LIST_MAX),           \
@@ -424,6 +430,7 @@ static const struct schema_kind kinds[] = {
     {rebalance_fields, "threshold", SCHEMA_NUMBER},
     {rebalance_fields, "connections", SCHEMA_NUMBER},
     {rebalance_fields, "age", SCHEMA_TIME},
+    {survival_fields, "connections", SCHEMA_NUMBER},
     {tickets_fields, "rotate", SCHEMA_TIME},
     {tickets_fields, "lifetime", SCHEMA_TIME},
     {config_fields, "workers", SCHEMA_NUMBER_OR_AUTO},

@@ -214,6 +214,10 @@ struct raw_rebalance {
     char *age;
 };
 
+struct raw_survival {
+    char *connections;
+};
+
 struct raw_tickets {
     char **keys;
     unsigned keys_count;
@@ -236,6 +240,7 @@ struct raw_config {
     struct raw_limits limits;
     struct raw_timeouts timeouts;
     struct raw_rebalance rebalance;
+    struct raw_survival survival;
     struct raw_tickets tickets;
     struct raw_admin admin;
     struct raw_listener *listeners;

@@ -40,10 +40,10 @@ static void ping(struct master *master, struct admin_client *client, const json_
                                    (int)getpid(), "state", admin_state_text(master)));
 }
 
-// {"ok": true, "connections": …}: what is live.
+// {"ok": true, "connections": …}: what is live, of predecessors too: they end as we do.
 static json_t *live(const struct master *master)
 {
-    return json_pack("{s:b, s:I}", "ok", 1, "connections", (json_int_t)supervise_connections(master));
+    return json_pack("{s:b, s:I}", "ok", 1, "connections", (json_int_t)stats_connections(master->stats));
 }
 
 static void stop(struct master *master, struct admin_client *client, const json_t *request)
@@ -147,6 +147,7 @@ static void retire(struct master *master, struct admin_client *client, const uin
         reload_apply(master, &change);
         change_finish(&change);
         messages_send(master, WORKER_DRAIN_RETIRED, timeout_ms);
+        succession_tell_orders(master);
     }
     admin_wait(master, client, json_pack("{s:b, s:I}", "ok", 1, "certificates", (json_int_t)count));
 }
@@ -270,6 +271,11 @@ void admin_command(struct master *master, struct admin_client *client, const jso
 
     if (!name) {
         admin_refuse(client, "the request names no command; send {\"command\": \"…\"}");
+        return;
+    }
+    if (master->state == MASTER_SUPERSEDED) {
+        admin_refuse(client, "another ringbolt (pid %d) leads since a moment ago: ask again",
+                     (int)master->succession.pid);
         return;
     }
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {

@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "admin_socket.h"
 #include "master.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/log.h"
 #include "src/config/address.h"
+#include "status.h"
 
 #define KNOWN_MAX 20 // servers that an error lists
 
@@ -71,25 +71,6 @@ json_t *admin_servers_address(const struct master *master, size_t upstream, size
 
 // ---- the list ----
 
-// "2026-11-21T09:30:00Z", from a time of the monotonic clock; null for 0.
-static json_t *time_json(uint64_t at_ns)
-{
-    uint64_t now_ns = clock_now_ns();
-    uint64_t ago_ns = now_ns > at_ns ? now_ns - at_ns : 0;
-    struct timespec wall;
-    time_t at;
-    struct tm parts;
-    char text[64];
-
-    if (at_ns == 0 || clock_gettime(CLOCK_REALTIME, &wall) < 0)
-        return json_null();
-    // Rounded once, at the end: the same time is the same text whenever it is asked for.
-    at = wall.tv_sec - (time_t)(ago_ns / CLOCK_NS_PER_S) - ((uint64_t)wall.tv_nsec < ago_ns % CLOCK_NS_PER_S);
-    if (!gmtime_r(&at, &parts) || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
-        return json_null();
-    return json_string(text);
-}
-
 static json_t *server_json(const struct master *master, size_t upstream, size_t server, const char *address)
 {
     const struct config_server *config = &master->config->upstreams[upstream].servers[server];
@@ -100,7 +81,7 @@ static json_t *server_json(const struct master *master, size_t upstream, size_t 
     return json_pack(
         "{s:o, s:s, s:s, s:o, s:i, s:b, s:i, s:i, s:I, s:I, s:I}", "address", admin_text(address), "state",
         order_text(state), "health", atomic_load(&state->is_out) ? "out" : "up", "since",
-        time_json(atomic_load(&state->changed_ns)), "weight", (int)config->weight, "backup",
+        status_moment(atomic_load(&state->changed_ns)), "weight", (int)config->weight, "backup",
         config->is_backup, "max_connections", (int)config->max_connections, "connections",
         (int)live_of(master, upstream, server), "connects", (json_int_t)stats_get(&sum.connects),
         "failures", (json_int_t)stats_get(&sum.failures), "failures_in_a_row",
@@ -308,7 +289,7 @@ static unsigned live_of_name(const struct master *master, const struct found *fo
     return live;
 }
 
-static void set_order(const struct master *master, struct admin_client *client, struct found found,
+static void set_order(struct master *master, struct admin_client *client, struct found found,
                       enum servers_order order)
 {
     const struct config_upstream *upstream = &master->config->upstreams[found.upstream];
@@ -321,9 +302,11 @@ static void set_order(const struct master *master, struct admin_client *client, 
         found.name ? names_set_order(master->names, found.name, order)
                    : servers_set_order(state_of(master, found.upstream, found.server), order, clock_now_ns());
 
-    if (has_changed)
+    if (has_changed) {
         log_info("server state set", log_text("upstream", upstream->name), log_text("server", address),
                  log_text("state", orders[order]), log_integer("connections", live));
+        succession_tell_orders(master);
+    }
     admin_answer(client, json_pack("{s:b, s:o, s:o, s:s, s:b, s:i}", "ok", 1, "upstream",
                                    admin_text(upstream->name), "server", admin_text(address), "state",
                                    orders[order], "changed", has_changed, "connections", (int)live));

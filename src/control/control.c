@@ -348,7 +348,7 @@ int control_run(struct control *control)
     status = start_and_serve(&master);
 out:
     if (!succession_leads(&master))
-        control_failed(control, NULL);
+        (void)control_failed(control, NULL);
     master_finish(&master);
     return succession_first_end(&master, status);
 }

@@ -344,7 +344,9 @@ int estate_receive(int channel, struct estate_item *ret, const char **ret_why)
     do
         length = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (length < 0 && errno == EINTR);
-    if (length < 0 && errno == ECONNRESET) // it went with messages of ours unread
+    if (length < 0 && errno == ECONNRESET) // it went with messages of ours unread: said once, and its last words come behind that
+        length = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (length < 0 && errno == ECONNRESET)
         return 0;
     *ret_why = "it can't be read";
     if (length <= 0)

@@ -34,6 +34,7 @@ enum estate_type {
     ESTATE_DRAIN,
     ESTATE_STOP,
     ESTATE_KEPT,
+    ESTATE_REOPEN,
     // the estate
     ESTATE_PROGRAM = 64, // the path that an upgrade executes
     ESTATE_KEEPER,       // its process id; with the masters' end of the channel to it
@@ -107,6 +108,8 @@ int estate_parse(const uint8_t *data, size_t size, int *fds, size_t count, struc
 
 // Everything that this master leaves. 0, or -errno with a line in the log. From then on nothing changes here that the successor has already.
 int estate_collect(struct master *master, struct estate *ret);
+// What operators have said meanwhile, of servers and of certificates: ESTATE_SERVERS and ESTATE_RETIRED once more. As above.
+int estate_orders(const struct master *master, struct estate *ret);
 // There will be no such successor: it does again.
 void estate_keep(struct master *master);
 
@@ -118,6 +121,8 @@ void estate_take_versions(struct control *control);                         // i
 void estate_take_retired(const struct control *control, struct change *change);
 void estate_take_counters(struct master *master);
 void estate_take_servers(struct master *master);
+// One item of estate_orders(), while the workers serve.
+void estate_take_orders(struct master *master, const struct estate_item *item);
 // A block of counters that another master sent.
 void estate_take_block(struct master *master, struct estate_item *item);
 

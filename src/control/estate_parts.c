@@ -26,16 +26,18 @@ static int leave(struct estate *estate, enum estate_type type, unsigned flags, s
 }
 
 // Our own block last: a successor that has room for a few only settles those first that are the oldest.
-static int leave_counters(const struct stats *stats, struct estate *estate)
+static int leave_counters(const struct master *master, struct estate *estate)
 {
     int fds[STATS_PREDECESSORS_MAX];
-    size_t count = stats_predecessors(stats, fds);
+    uint64_t numbers[STATS_PREDECESSORS_MAX];
+    size_t count = stats_predecessors(master->stats, fds);
     int error = 0;
 
+    (void)stats_numbers(master->stats, numbers);
     for (size_t i = 0; i < count && error == 0; i++)
-        error = estate_add(estate, ESTATE_COUNTERS, ESTATE_OPTIONAL, NULL, 0, fds[i]);
+        error = generations_leave(master, numbers[i], estate, fds[i]);
     if (error == 0)
-        error = estate_add(estate, ESTATE_COUNTERS, ESTATE_OPTIONAL, NULL, 0, stats_descriptor(stats));
+        error = generations_leave(master, 0, estate, stats_descriptor(master->stats));
     return error;
 }
 
@@ -68,14 +70,20 @@ static int leave_secrets(const struct master *master, struct estate *estate)
     return error;
 }
 
+static int leave_servers(const struct master *master, struct estate *estate)
+{
+    struct pack pack = {0};
+
+    servers_pack(master->config, master->servers, master->names, &pack);
+    return leave(estate, ESTATE_SERVERS, ESTATE_OPTIONAL, &pack);
+}
+
 static int leave_knowledge(const struct master *master, struct estate *estate)
 {
     struct sources *sources = master->control->sources;
     struct pack pack = {0};
-    int error;
+    int error = leave_servers(master, estate);
 
-    servers_pack(master->config, master->servers, master->names, &pack);
-    error = leave(estate, ESTATE_SERVERS, ESTATE_OPTIONAL, &pack);
     if (error == 0) {
         sources_pack_staples(sources, &pack);
         error = leave(estate, ESTATE_STAPLES, ESTATE_OPTIONAL, &pack);
@@ -86,6 +94,17 @@ static int leave_knowledge(const struct master *master, struct estate *estate)
     }
     if (error == 0)
         error = leave_retired(master->material, estate);
+    return error;
+}
+
+int estate_orders(const struct master *master, struct estate *ret)
+{
+    int error = leave_servers(master, ret);
+
+    if (error == 0)
+        error = leave_retired(master->material, ret);
+    if (error < 0)
+        log_error("cannot pack what operators have said", log_errno(error));
     return error;
 }
 
@@ -102,7 +121,7 @@ int estate_collect(struct master *master, struct estate *ret)
     if (error == 0)
         error = http_leave(master->http, ret);
     if (error == 0)
-        error = leave_counters(master->stats, ret);
+        error = leave_counters(master, ret);
     if (error == 0)
         error = leave_secrets(master, ret);
     if (error == 0)
@@ -173,18 +192,25 @@ void estate_take_versions(struct control *control)
         say_unknown("versions of certificates");
 }
 
-void estate_take_retired(const struct control *control, struct change *change)
+static void take_retired(const struct estate_item *item, struct change *change)
 {
-    const struct estate_item *item = inherited(control, ESTATE_RETIRED);
-    struct unpack unpack = {.at = item ? item->bytes : NULL, .left = item ? item->size : 0};
+    struct unpack unpack = {.at = item->bytes, .left = item->size};
 
     while (unpack.left >= 8) {
         uint64_t id = unpack_number(&unpack, 8);
 
         change_retire(change, &id, 1);
     }
-    if (item && !unpack_is_whole(&unpack))
+    if (!unpack_is_whole(&unpack))
         say_unknown("retired certificates");
+}
+
+void estate_take_retired(const struct control *control, struct change *change)
+{
+    const struct estate_item *item = inherited(control, ESTATE_RETIRED);
+
+    if (item)
+        take_retired(item, change);
 }
 
 void estate_take_counters(struct master *master)
@@ -204,21 +230,42 @@ void estate_take_block(struct master *master, struct estate_item *item)
     const char *why = "";
     int error = stats_take(master->stats, fd, &why);
 
-    if (error == 0)
+    if (error == 0) {
+        generations_take(master, item, stats_taken(master->stats));
         return;
+    }
     if (fd >= 0)
         close(fd);
     log_warning("counters begin at nothing: the predecessor's are not understood", log_text("reason", why),
                 log_errno(error));
 }
 
+static void take_servers(struct master *master, const struct estate_item *item)
+{
+    if (!servers_unpack(item->bytes, item->size, master->config, master->servers, master->names,
+                        clock_now_ns()))
+        say_unknown("states of servers");
+}
+
 void estate_take_servers(struct master *master)
 {
     const struct estate_item *item = inherited(master->control, ESTATE_SERVERS);
 
-    if (item && !servers_unpack(item->bytes, item->size, master->config, master->servers, master->names,
-                                clock_now_ns()))
-        say_unknown("states of servers");
+    if (item)
+        take_servers(master, item);
+}
+
+void estate_take_orders(struct master *master, const struct estate_item *item)
+{
+    struct change change = {0};
+
+    if (item->type == ESTATE_SERVERS) {
+        take_servers(master, item);
+        return;
+    }
+    take_retired(item, &change);
+    reload_apply(master, &change);
+    change_finish(&change);
 }
 
 // ---- counters, when a predecessor ends ----

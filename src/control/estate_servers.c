@@ -79,10 +79,9 @@ void servers_pack(const struct config *config, const struct servers *servers, co
         const struct config_upstream *upstream = &config->upstreams[i];
 
         for (size_t j = 0; j < upstream->name_count; j++) {
-            enum servers_order order = names_order(names, &upstream->names[j]);
-
-            if (order != SERVERS_READY)
-                begin(pack, KIND_NAME, upstream->name, upstream->names[j].text, order);
+            // Also SERVERS_READY, which may be news; before its servers, which may have orders of their own.
+            begin(pack, KIND_NAME, upstream->name, upstream->names[j].text,
+                  names_order(names, &upstream->names[j]));
         }
         for (size_t j = 0; j < upstream->server_count; j++) {
             size_t number = servers_number(servers, i, j);

@@ -26,9 +26,10 @@
 
 struct http {
     struct master *master;
-    int fd; // listens
+    int fd; // listens; -1: the successor alone does
     char address[ADDRESS_MAX];
     pid_t pid; // of the child; 0: none
+    bool is_leaving; // it was told to end when it has answered
     uint64_t started_ns;
     int channel; // -1: closed
     struct loop_watch watch;
@@ -215,9 +216,26 @@ static void on_restart(void *owner)
     http_start(owner);
 }
 
+static void end_child(struct http *http)
+{
+    if (http->pid > 0) {
+        (void)kill(http->pid, SIGKILL);
+        while (waitpid(http->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    http->pid = 0;
+    http->is_leaving = false;
+    close_channel(http);
+}
+
 void http_start(struct http *http)
 {
-    int error = http ? try_start(http) : 0;
+    int error;
+
+    if (!http)
+        return;
+    end_child(http); // one that was told to leave, if there is one
+    error = try_start(http);
 
     if (error == 0)
         return;
@@ -233,6 +251,8 @@ bool http_reap(struct http *http, pid_t pid, int status)
         return false;
     http->pid = 0;
     close_channel(http);
+    if (http->is_leaving)
+        return true;
     wait_ns = clock_now_ns() - http->started_ns < QUICK_NS ? RETRY_NS : 0;
     log_error("the process that serves metrics died", log_integer("http_pid", pid),
               WIFSIGNALED(status) ? log_integer("signal", WTERMSIG(status))
@@ -315,20 +335,26 @@ void http_pause(struct http *http)
     if (!http)
         return;
     loop_timer_stop(&http->restart);
-    if (http->pid > 0) {
-        (void)kill(http->pid, SIGKILL);
-        while (waitpid(http->pid, NULL, 0) < 0 && errno == EINTR)
-            ;
-    }
-    http->pid = 0;
-    close_channel(http);
+    if (http->pid > 0)
+        (void)kill(http->pid, SIGTERM);
+    http->is_leaving = true;
+}
+
+void http_disown(struct http *http)
+{
+    if (!http)
+        return;
+    close(http->fd);
+    http->fd = -1;
 }
 
 void http_close(struct http *http)
 {
     if (!http)
         return;
-    http_pause(http);
-    close(http->fd);
+    loop_timer_stop(&http->restart);
+    end_child(http);
+    if (http->fd >= 0)
+        close(http->fd);
     free(http);
 }

@@ -29,8 +29,9 @@ void http_start(struct http *http); // NULL is accepted
 bool http_reap(struct http *http, pid_t pid, int status);
 // The address with its real port; NULL: there is none.
 const char *http_address(const struct http *http);
-// Ends the child: another master leads. http_start() starts one again.
+// Another master leads: the child answers what it was asked already, takes nobody new, and ends. http_start() starts one again.
 void http_pause(struct http *http); // NULL is accepted
+void http_disown(struct http *http); // and the socket is the other master's for good; likewise
 int http_leave(const struct http *http, struct estate *ret); // adds the listening socket to the estate: 0 or -errno; likewise
 void http_close(struct http *http); // NULL is accepted
 

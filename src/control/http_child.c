@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/landlock.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,11 @@ struct visit { // a connection
     uint64_t since_ns;
 };
 
+// SIGTERM came: another process listens by now. No new connections, and the end when those that are there are over.
+static volatile sig_atomic_t is_to_leave;
+
 struct child {
+    bool is_leaving;
     char *input; // of the master's answer
     size_t input_size;
     size_t input_length;
@@ -142,6 +147,8 @@ static enum MHD_Result reply(struct MHD_Connection *connection, unsigned code, c
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    if (is_to_leave)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
     result = MHD_queue_response(connection, code, response);
@@ -230,6 +237,8 @@ static enum MHD_Result serve_page(struct child *child, struct MHD_Connection *co
         return MHD_NO;
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
         (void)MHD_add_response_header(response, headers[i].name, headers[i].value);
+    if (is_to_leave)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     result = MHD_queue_response(connection, MHD_HTTP_OK, response);
     MHD_destroy_response(response);
     return result;
@@ -406,15 +415,44 @@ static struct timeval wait_time(struct MHD_Daemon *daemon)
     return (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 }
 
+static void on_term(int number)
+{
+    (void)number;
+    is_to_leave = 1;
+}
+
+static void leave(struct child *child, struct MHD_Daemon *daemon)
+{
+    MHD_socket listening = MHD_quiesce_daemon(daemon);
+
+    if (listening != MHD_INVALID_SOCKET)
+        (void)close(listening);
+    child->is_leaving = true;
+}
+
+static bool has_visits(const struct child *child)
+{
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+        if (child->visits[i].fd >= 0)
+            return true;
+    }
+    return false;
+}
+
 // Waits once and does what is due. False: it is over.
 static bool turn(struct child *child, struct MHD_Daemon *daemon)
 {
-    struct timeval timeout = wait_time(daemon);
+    struct timeval timeout;
     fd_set readable;
     fd_set writable;
     fd_set special;
     MHD_socket most = STDIN_FILENO;
 
+    if (is_to_leave && !child->is_leaving)
+        leave(child, daemon);
+    if (child->is_leaving && !has_visits(child))
+        return false;
+    timeout = wait_time(daemon);
     FD_ZERO(&readable);
     FD_ZERO(&writable);
     FD_ZERO(&special);
@@ -438,6 +476,7 @@ _Noreturn void http_child(void)
 {
     static struct child child;
     struct MHD_Daemon *daemon;
+    struct sigaction leaving = {.sa_handler = on_term};
     int type = 0;
     socklen_t length = sizeof(type);
 
@@ -448,6 +487,7 @@ _Noreturn void http_child(void)
     }
     for (size_t i = 0; i < CONNECTIONS_MAX; i++)
         child.visits[i].fd = -1;
+    (void)sigaction(SIGTERM, &leaving, NULL);
     daemon = start(&child);
     if (!daemon)
         _exit(1);

@@ -372,6 +372,8 @@ static void print_workers(FILE *out, const json_t *workers)
          "Live connections that another worker has refused to take over; they went on where they were."},
         {"ringbolt_connections_kept_total", "counter", "kept",
          "Live connections that were to be given to another worker and went on where they were for another reason."},
+        {"ringbolt_connections_deposited", "gauge", "deposited", "Idle connections that would go on if this worker died."},
+        {"ringbolt_connections_revived_total", "counter", "revived", "Connections of a worker that died which went on in this one."},
     };
 
     print_all_simple(out, simple, COUNT(simple), workers, worker_labels);
@@ -476,6 +478,22 @@ static void print_process(FILE *out, const json_t *status)
     print_integer(out, memory, none, integer_of(master, "memory_bytes"));
 }
 
+static void print_predecessors(FILE *out, const json_t *predecessors)
+{
+    static const char count[] = "ringbolt_predecessors";
+    static const char connections[] = "ringbolt_predecessor_connections";
+    struct labels none = {.count = 0};
+    const json_t *each;
+    json_int_t total = 0;
+    size_t i;
+
+    json_array_foreach(predecessors, i, each) total += integer_of(each, "connections");
+    print_head(out, count, "gauge", "Generations before this one that are not gone yet.");
+    print_integer(out, count, none, (json_int_t)json_array_size(predecessors));
+    print_head(out, connections, "gauge", "Connections that they still have.");
+    print_integer(out, connections, none, total);
+}
+
 char *http_metrics(const json_t *status, size_t *ret_length)
 {
     char *text = NULL;
@@ -484,6 +502,7 @@ char *http_metrics(const json_t *status, size_t *ret_length)
     if (!out)
         return NULL;
     print_process(out, status);
+    print_predecessors(out, json_object_get(status, "predecessors"));
     print_listeners(out, json_object_get(status, "listeners"));
     print_upstreams(out, json_object_get(status, "upstreams"));
     print_workers(out, json_object_get(status, "workers"));

@@ -91,6 +91,17 @@ static void set_up_log(const struct keeper *keeper)
     log_setup(keeper->setup.format, keeper->setup.level, STDERR_FILENO);
 }
 
+// Standard error is not to hold a file that was moved away.
+static void let_go_of_log(void)
+{
+    int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    (void)dup3(fd, STDERR_FILENO, 0);
+    close(fd);
+}
+
 static void leader_ended(struct keeper *keeper, int status)
 {
     keeper->has_ended = true;
@@ -140,6 +151,8 @@ static bool act(struct keeper *keeper, int number)
     listen_to_masters(keeper);
     if (number == SIGCHLD)
         return false;
+    if (number == SIGUSR1 && keeper->setup.log_file)
+        let_go_of_log();
     if (!keeper->has_ended)
         (void)kill(keeper->setup.leader, number);
     // Those that still drain see that we are gone, and end.

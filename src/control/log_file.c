@@ -53,6 +53,7 @@ void log_file_reopen(struct master *master)
     const char *path = master->config->log.file;
     int fd;
 
+    succession_reopen(master);
     if (!path) {
         log_info("USR1: there is no log.file to open again");
         return;

@@ -11,6 +11,7 @@
 #include "admin.h"
 #include "checks.h"
 #include "estate.h"
+#include "generations.h"
 #include "http.h"
 #include "listen.h"
 #include "loop.h"
@@ -89,6 +90,7 @@ struct master {
     struct names *names;   // NULL: no server has a name
     struct service service;
     struct succession succession;
+    struct generations generations;
 };
 
 // The ways out (control.c). Each is harmless when the state is there already or further on.

@@ -198,6 +198,7 @@ static int make_memory(struct master *master)
         log_error("no memory");
         return -ENOMEM;
     }
+    servers_count_in(master->servers, master->stats);
     supervise_init(master);
     return 0;
 }
@@ -265,6 +266,7 @@ void prepare_undo(struct master *master)
     }
     free(master->keylogs);
     acme_close(master->config, master->acme);
+    safes_finish(master);
     free(master->processes);
     servers_destroy(master->servers);
     admission_destroy(master->admission);

@@ -60,7 +60,7 @@ void service_stopping(struct master *master, uint64_t within_ns)
     // Without the last line a drain that the configuration allows would be cut by TimeoutStopSec=.
     notify_send(&service->notify,
                 "STOPPING=1\nSTATUS=%s: %" PRIu64 " connections\nEXTEND_TIMEOUT_USEC=%" PRIu64 "\n",
-                master->state == MASTER_DRAINING ? "Draining" : "Stopping", supervise_connections(master),
+                master->state == MASTER_DRAINING ? "Draining" : "Stopping", stats_connections(master->stats),
                 (uint64_t)((within_ns + MARGIN_NS) / CLOCK_NS_PER_US));
 }
 

@@ -30,6 +30,23 @@ json_t *status_time(double seconds)
     return json_string(text);
 }
 
+json_t *status_moment(uint64_t at_ns)
+{
+    int64_t ahead_ns = (int64_t)(at_ns - clock_now_ns());
+    struct timespec wall;
+    struct tm parts;
+    time_t at;
+    char text[64];
+
+    if (at_ns == 0 || clock_gettime(CLOCK_REALTIME, &wall) < 0)
+        return json_null();
+    // Rounded once, at the end: the same moment is the same text whenever it is asked for.
+    at = (time_t)(((int64_t)wall.tv_sec * (int64_t)CLOCK_NS_PER_S + wall.tv_nsec + ahead_ns) / (int64_t)CLOCK_NS_PER_S);
+    if (!gmtime_r(&at, &parts) || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+        return json_null();
+    return json_string(text);
+}
+
 static double seconds_of(uint64_t ns)
 {
     return (double)ns / (double)CLOCK_NS_PER_S;
@@ -139,11 +156,12 @@ json_t *status_kernel_tls(const struct master *master)
 // Why no new connections are served as they should be; NULL: they are.
 static const char *why_not_ready(const struct master *master)
 {
+    // Whoever still asks us, over a connection of before, wants to know how it is at this address: another one serves there.
+    if (master->succession.state == SUCCESSOR_LEADS || master->succession.state == SUCCESSOR_RELEASED)
+        return NULL;
     switch (master->state) {
     case MASTER_STARTING:
         return "starting";
-    case MASTER_SUPERSEDED:
-        return "superseded";
     case MASTER_DRAINING:
         return "draining";
     case MASTER_STOPPING:
@@ -221,12 +239,13 @@ json_t *status_document(struct master *master)
     stats_sum_workers(master->stats, &sum);
     if (json_object_update_new(json, head(master)) == 0 &&
         json_object_update_new(
-            json, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "totals", totals, "listeners",
+            json, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "totals", totals, "listeners",
                             listeners, "upstreams", status_upstreams(master), "workers",
                             status_workers(master), "master", status_master(), "records", layers_json(&sum),
                             "key_updates", key_updates_json(&sum), "move_pause_seconds",
                             status_histogram(&sum.pause, STATS_SHORT), "kernel_tls", status_kernel_tls(master),
-                            "certificates", status_certificates(master), "sandbox", admin_sandbox(master))) == 0)
+                            "certificates", status_certificates(master), "sandbox", admin_sandbox(master),
+                            "predecessors", generations_json(master))) == 0)
         return json;
     json_decref(json);
     return NULL;

@@ -28,4 +28,5 @@ json_t *status_kernel_tls(const struct master *master);   // status.c
 // ---- what they share ----
 json_t *status_histogram(const struct stats_histogram *histogram, enum stats_scale scale);
 json_t *status_ends(const stats_word ends[STATS_ENDS]); // {"done": 12, …}, every word
+json_t *status_moment(uint64_t at_ns);                  // of the monotonic clock: "2026-11-21T09:30:00Z"; 0: null
 json_t *status_time(double seconds);                    // since 1970: "2026-11-21T09:30:00.123Z"

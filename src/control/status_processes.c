@@ -57,7 +57,7 @@ static json_t *worker_json(const struct master *master, unsigned index)
 
     stats_sum_worker(master->stats, index, &sum);
     rest = json_pack(
-        "{s:i, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "worker", (int)index, "pid",
+        "{s:i, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "worker", (int)index, "pid",
         process->pid != 0 ? json_integer(process->pid) : json_null(), "state",
         process->pid == 0   ? "dead"
         : process->is_ready ? "ready"
@@ -68,7 +68,8 @@ static json_t *worker_json(const struct master *master, unsigned index)
         (json_int_t)stats_get(&sum.starved), "ring_overflows", (json_int_t)stats_get(&sum.overflows),
         "ring_refused", (json_int_t)stats_get(&sum.refused), "given", (json_int_t)stats_get(&sum.given), "taken",
         (json_int_t)stats_get(&sum.taken), "not_taken", (json_int_t)stats_get(&sum.not_taken), "kept",
-        (json_int_t)stats_get(&sum.kept));
+        (json_int_t)stats_get(&sum.kept), "deposited", (json_int_t)stats_get(&sum.deposited), "revived",
+        (json_int_t)stats_get(&sum.revived));
 
     if (json_object_update_new(json, rest) == 0)
         return json;

@@ -8,11 +8,15 @@
 //                                            ←      HELLO version, release; the estate, item by item; END
 //      loads its configuration, takes over sockets, starts its workers, which accept nobody yet
 //        READY                               →      its workers pause, its admin and http sockets are left alone
-//                                            ←      LEAD number of workers
+//                                            ←      SERVERS, RETIRED: what operators have said meanwhile; LEAD number of workers
 //      its workers accept; it answers the admin socket, the service manager and (by way of the first process) signals
 //        GIVE worker, descriptor             →      that worker gives its connections there
-//                                            ←      RELEASED, after a probation of 5 s, or when RELEASE asks for it
+//                                            ←      GIVE worker: that broke, another descriptor is wanted
+//                                            ←      RELEASED until when it drains, after a probation of 5 s (longer while connections move), or when
+//                                                   RELEASE asks for it
 //                                                   drains what is left and ends, or becomes the keeper
+//        SERVERS, RETIRED                    →      what operators say on probation, in case that it has to go on
+//        REOPEN                              →      the log file was moved away
 //        DRAIN, STOP                         →      what the successor was told to do itself
 //
 // FAILED, with the reason, or the end of file in place of READY: the predecessor goes on as if nothing had happened; it has never ceased to
@@ -33,7 +37,8 @@ struct process;
 
 #define SUCCESSION_VERSION 1
 
-// How long a successor may take until it is ready (60 s), and its predecessor is able to go on afterwards (5 s). Tests have less patience.
+// How long a successor may take until it is ready (60 s), and its predecessor is able to go on afterwards (5 s, and up to twelve times as long
+// while connections move).
 extern uint64_t succession_patience_ns;
 extern uint64_t succession_probation_ns;
 
@@ -69,12 +74,16 @@ struct succession {
     unsigned done; // of them
     uint64_t given;
     uint64_t kept;
+    struct loop_timer again; // when those whose hand-over broke ask for another
+    uint64_t leads_ns;       // LEADS: since then
+    uint64_t moved;          // connections that our workers were done with at the last look at the probation
     // ---- towards our predecessor (succession_successor.c) ----
     struct loop_watch predecessor_watch;
     bool is_ready;   // READY was said
     bool is_leading; // LEAD was heard, or there was no predecessor
     uint32_t givers;      // the predecessor's workers
     uint32_t givers_told; // of them: to whom to give
+    uint32_t again_told;  // once more
     bool is_owner;   // the predecessor can't come back: files of unix sockets are ours
     // ---- the first process (succession_first.c) ----
     int first; // the masters' end of the channel to it; -1: none
@@ -128,6 +137,10 @@ bool succession_ready(struct master *master);
 int succession_watch(struct master *master);
 // The predecessor can't come back: what it had is ours. Harmless when it was before.
 void succession_own(struct master *master);
+// An operator has said something of servers or certificates: the predecessor is to know it too as long as it may go on in our place.
+void succession_tell_orders(struct master *master);
+// The log file is to be opened again: the predecessor, which may still drain, does the same, and so on.
+void succession_reopen(struct master *master);
 // We want to be succeeded ourselves while we are on probation.
 void succession_ask_release(struct master *master);
 
@@ -139,6 +152,8 @@ int succession_first_open(struct master *master);
 void succession_first_leads(struct master *master, pid_t pid);
 // The same of its end.
 void succession_first_ended(struct master *master, pid_t pid, int status);
+// In the first process: takes what masters have said. Harmless in any other.
+void succession_first_hear(struct master *master);
 // Watches for words of the first process, if we lead, or for its end only.
 void succession_first_watch(struct master *master, bool is_leading);
 int succession_first_inherit(struct master *master); // from the estate; 0 or -errno

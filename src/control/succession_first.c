@@ -18,14 +18,12 @@ enum { AT_IS_KEPT = 1, AT_PID = 4, SIZE = 8 };
 
 // ---- what the first process hears ----
 
-static void on_keeper(void *owner, unsigned events)
+void succession_first_hear(struct master *master)
 {
-    struct master *master = owner;
     struct succession *succession = &master->succession;
     struct keeper_message message;
 
-    (void)events;
-    while (keeper_hear(succession->keeper, &message) > 0) {
+    while (succession->keeper >= 0 && keeper_hear(succession->keeper, &message) > 0) {
         if (succession->leader == 0)
             continue; // what a failed successor had said
         if (message.word == KEEPER_LEADS && message.pid > 0)
@@ -35,6 +33,12 @@ static void on_keeper(void *owner, unsigned events)
         else if (message.word == KEEPER_SAYS)
             notify_send(&master->service.notify, "%s", message.text);
     }
+}
+
+static void on_keeper(void *owner, unsigned events)
+{
+    (void)events;
+    succession_first_hear(owner);
 }
 
 int succession_first_open(struct master *master)

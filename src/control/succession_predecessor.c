@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "admin_socket.h"
+#include "log_file.h"
 #include "master.h"
 #include "ringbolt-version.h"
 #include "ringbolt/clock.h"
@@ -20,6 +21,11 @@
 #define RETRY_NS   (10 * CLOCK_NS_PER_MS)
 #define LATE_NS    CLOCK_NS_PER_S // from the end of file of a successor to its death
 #define REASON_MAX 8192
+
+#define LOOKS     5  // in a probation
+#define LONGEST   12 // probations, while connections move
+#define AGAIN_MAX 3  // times that a worker's hand-over is begun anew
+#define AGAIN_NS  CLOCK_NS_PER_S
 
 uint64_t succession_patience_ns = 60 * CLOCK_NS_PER_S;
 uint64_t succession_probation_ns = 5 * CLOCK_NS_PER_S;
@@ -114,10 +120,11 @@ static void fail(struct master *master, const char *why)
         return;
     succession->state = SUCCESSOR_NONE;
     loop_timer_stop(&succession->patience);
+    loop_timer_stop(&succession->again);
     forget_channel(master);
     if (succession->pid > 0)
         (void)kill(succession->pid, SIGKILL);
-    log_error("successor failed, going on", log_text("for", what_of(succession)),
+    log_error(master->state < MASTER_DRAINING ? "successor failed, going on" : "successor failed", log_text("for", what_of(succession)),
               log_integer("successor_pid", succession->pid), log_text("reason", why),
               log_text("said", succession->reason));
     snprintf(text, sizeof(text), "the successor failed, this ringbolt goes on: %s", why);
@@ -126,10 +133,41 @@ static void fail(struct master *master, const char *why)
     free(succession->reason);
     succession->reason = NULL;
     estate_keep(master);
+    if (master->state >= MASTER_DRAINING)
+        return; // we are ending ourselves, and have closed our sockets
     if (was == SUCCESSOR_LEADS)
         resume(master);
     else
         service_reloaded(master);
+}
+
+// Connections that our workers were done with, ever.
+static uint64_t moved(const struct master *master)
+{
+    uint64_t total = 0;
+
+    for (unsigned i = 0; i < master->config->workers; i++) {
+        const struct stats_worker *worker = stats_worker(master->stats, i);
+
+        total += stats_get(&worker->given) + stats_get(&worker->not_taken) + stats_get(&worker->kept);
+    }
+    return total;
+}
+
+// As long as connections move we could go on with the rest of them: those that only may come to move some day are not waited for.
+static void look_at_probation(struct master *master)
+{
+    struct succession *succession = &master->succession;
+    uint64_t now_ns = clock_now_ns();
+    uint64_t since_ns = now_ns - succession->leads_ns;
+    uint64_t before = succession->moved;
+
+    succession->moved = moved(master);
+    if (since_ns < succession_probation_ns ||
+        (succession->moved != before && since_ns < LONGEST * succession_probation_ns))
+        loop_timer_set(master->loop, &succession->patience, now_ns + succession_probation_ns / LOOKS);
+    else
+        succession_release(master);
 }
 
 static void patience_is_over(void *owner)
@@ -139,7 +177,7 @@ static void patience_is_over(void *owner)
     char why[96];
 
     if (succession->state == SUCCESSOR_LEADS && succession->channel >= 0) {
-        succession_release(master);
+        look_at_probation(master);
         return;
     }
     if (succession->state != SUCCESSOR_WANTED && succession->channel < 0)
@@ -246,18 +284,22 @@ static void ready(struct master *master)
     http_pause(master->http);
     service_pause(master);
     succession_first_watch(master, false); // what it says is for who leads
+    (void)estate_orders(master, &succession->estate); // it has those from when it began
     succession_say(master, ESTATE_LEAD, &workers, sizeof(workers), -1);
     // Whoever reads this may end us: the successor goes on alone.
     log_info("successor is ready", log_text("for", what_of(succession)),
              log_integer("successor_pid", succession->pid), log_text("version", succession->release),
              log_integer("ms", (clock_now_ns() - succession->began_ns) / CLOCK_NS_PER_MS));
-    loop_timer_set(master->loop, &succession->patience, clock_now_ns() + succession_probation_ns);
+    succession->leads_ns = clock_now_ns();
+    succession->moved = moved(master);
+    look_at_probation(master);
     answer(master, NULL);
 }
 
 void succession_release(struct master *master)
 {
     struct succession *succession = &master->succession;
+    uint8_t until[8];
 
     if (succession->state != SUCCESSOR_LEADS)
         return;
@@ -265,14 +307,14 @@ void succession_release(struct master *master)
     loop_timer_stop(&succession->patience);
     listening_disown(&master->listening);
     admin_disown(master->admin);
-    http_close(master->http);
-    master->http = NULL;
+    http_disown(master->http);
     admin_close(master->admin);
     master->admin = NULL;
     log_info("superseded, what is live is drained", log_integer("successor_pid", succession->pid),
              log_integer("connections", supervise_connections(master)),
              log_integer("timeout_ms", master->config->shutdown_timeout_ns / CLOCK_NS_PER_MS));
-    succession_say(master, ESTATE_RELEASED, NULL, 0, -1);
+    generations_until(master, until);
+    succession_say(master, ESTATE_RELEASED, until, sizeof(until), -1);
     master_retire(master);
 }
 
@@ -294,19 +336,60 @@ static void give(struct master *master, struct estate_item *item)
         succession_given(&master->processes[index], 1, true, 0);
 }
 
+// The successor makes another pair for each worker that wants one, with another of its workers at the other end.
+static void ask_again(void *owner)
+{
+    struct master *master = owner;
+    struct succession *succession = &master->succession;
+
+    for (unsigned i = 0; i < master->config->workers; i++) {
+        struct process *process = &master->processes[i];
+        struct estate_item word = {.type = ESTATE_GIVE,
+                                   .flags = ESTATE_OPTIONAL,
+                                   .bytes = (uint8_t *)&process->index,
+                                   .size = sizeof(process->index),
+                                   .fd = -1};
+
+        if (!process->wants_again)
+            continue;
+        process->wants_again = false;
+        if (process->pid != 0 && succession->channel >= 0)
+            (void)estate_send(succession->channel, &word); // it reads all the time: there is room
+    }
+}
+
+// Whether it may be that another try succeeds: neither has that worker died, nor the other master.
+static bool may_give_again(const struct process *process)
+{
+    const struct succession *succession = &process->master->succession;
+
+    return process->pid != 0 && process->channel >= 0 && succession->channel >= 0 &&
+           (succession->state == SUCCESSOR_LEADS || succession->state == SUCCESSOR_RELEASED) &&
+           process->gives_again < AGAIN_MAX;
+}
+
 void succession_given(struct process *process, uint32_t sequence, bool is_failed, uint64_t value)
 {
     struct master *master = process->master;
     struct succession *succession = &master->succession;
+    bool is_again = is_failed && may_give_again(process);
 
     if (!process->gives || sequence != 1)
         return;
     process->gives = false;
-    succession->done++;
     succession->given += value >> 32;
-    succession->kept += (uint32_t)value;
     if (is_failed && succession->state != SUCCESSOR_NONE)
-        log_warning("handing connections over broke", log_integer("worker", process->index));
+        log_warning("handing connections over broke", log_integer("worker", process->index),
+                    log_boolean("again", is_again));
+    if (is_again) {
+        succession->told--;
+        process->gives_again++;
+        process->wants_again = true;
+        loop_timer_set(master->loop, &succession->again, clock_now_ns() + AGAIN_NS);
+        return;
+    }
+    succession->done++;
+    succession->kept += (uint32_t)value;
     if (succession->done == succession->told && succession->told == master->config->workers)
         log_info("all connections handed over", log_integer("successor_pid", succession->pid),
                  log_integer("given", succession->given), log_integer("kept", succession->kept));
@@ -347,6 +430,10 @@ static void hear(struct master *master, struct estate_item *item)
     case ESTATE_FAILED:
         take_reason(succession, item); // its end will follow
         break;
+    case ESTATE_SERVERS:
+    case ESTATE_RETIRED:
+        estate_take_orders(master, item); // they hold if we have to go on
+        break;
     case ESTATE_GIVE:
         give(master, item);
         break;
@@ -361,6 +448,10 @@ static void hear(struct master *master, struct estate_item *item)
         break;
     case ESTATE_KEPT:
         succession_first_kept(master);
+        break;
+    case ESTATE_REOPEN:
+        if (succession->keeper < 0) // else the signal was ours, and we have
+            log_file_reopen(master);
         break;
     default:
         if ((item->flags & ESTATE_OPTIONAL) == 0)
@@ -482,6 +573,10 @@ const char *succession_begin(struct master *master, enum succession_kind kind, s
     succession->release[0] = '\0';
     succession->told = succession->done = 0;
     succession->given = succession->kept = 0;
+    for (unsigned i = 0; i < master->config->workers; i++) {
+        master->processes[i].wants_again = false;
+        master->processes[i].gives_again = 0;
+    }
     loop_timer_set(master->loop, &succession->patience, succession->began_ns + succession_patience_ns);
     if (succession->is_owner) {
         start_now(master);
@@ -524,6 +619,7 @@ bool succession_reap(struct master *master, pid_t pid, int status)
     struct succession *succession = &master->succession;
     char why[96];
 
+    succession_first_hear(master); // another may lead since
     if (pid != succession->pid && pid != succession->leader)
         return false;
     if (pid == succession->pid && succession->channel >= 0)
@@ -576,6 +672,7 @@ void succession_init(struct master *master)
                                       .is_owner = !master->control->inherited};
     loop_timer_init(&succession->patience, patience_is_over, master);
     loop_timer_init(&succession->retry, on_retry, master);
+    loop_timer_init(&succession->again, ask_again, master);
 }
 
 // Before we end ourselves: a successor that does not lead yet has nothing to lead.
@@ -619,6 +716,7 @@ void succession_finish(struct master *master)
     abandon(master);
     forget_channel(master);
     loop_timer_stop(&succession->patience);
+    loop_timer_stop(&succession->again);
     free(succession->reason);
     succession->reason = NULL;
     loop_unwatch(master->loop, &succession->predecessor_watch);

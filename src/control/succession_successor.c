@@ -137,27 +137,29 @@ int control_inherit(struct control *control)
     if (error < 0) {
         log_error("cannot take over from the predecessor", log_integer("predecessor_pid", predecessor),
                   log_text("reason", why), log_errno(error));
-        control_failed(control, NULL);
+        (void)control_failed(control, NULL);
     }
     return error;
 }
 
-void control_failed(struct control *control, const struct report *report)
+bool control_failed(struct control *control, const struct report *report)
 {
     struct estate_item item = {.type = ESTATE_FAILED, .fd = -1};
+    int error;
 
     if (control->predecessor < 0)
-        return;
+        return false;
     for (size_t i = 0; report && i < report->count; i++) {
         if (!report->lines[i].is_warning)
             note_reason(report->lines[i].text);
     }
     item.bytes = (uint8_t *)reasons.text;
     item.size = reasons.length;
-    (void)estate_send(control->predecessor, &item);
+    error = estate_send(control->predecessor, &item);
     log_witness(NULL);
     close(control->predecessor);
     control->predecessor = -1;
+    return error == 0;
 }
 
 // ---- in the master ----
@@ -169,8 +171,8 @@ bool succession_leads(const struct master *master)
 
 static void say(const struct master *master, enum estate_type type, int fd)
 {
-    struct estate_item item = {
-        .type = type, .flags = type == ESTATE_COUNTERS ? ESTATE_OPTIONAL : 0, .fd = fd};
+    bool is_optional = type == ESTATE_COUNTERS || type == ESTATE_REOPEN;
+    struct estate_item item = {.type = type, .flags = is_optional ? ESTATE_OPTIONAL : 0, .fd = fd};
 
     // Few and small, and it reads: there is room. If not, the end of file comes.
     if (master->control->predecessor >= 0)
@@ -184,6 +186,7 @@ bool succession_ready(struct master *master)
     if (succession->is_leading || succession->is_ready)
         return !succession->is_leading;
     succession->is_ready = true;
+    log_debug("ready to lead");
     say(master, ESTATE_COUNTERS, stats_descriptor(master->stats));
     say(master, ESTATE_READY, -1);
     return true;
@@ -194,31 +197,50 @@ void succession_ask_release(struct master *master)
     say(master, ESTATE_RELEASE, -1);
 }
 
-// Makes a pair for each worker of the predecessor, and one of ours takes over what comes. As far as there is room for the messages.
+// Makes a pair for a worker of the predecessor, and one of ours takes over what comes. 0 or -errno.
+static int tell_giver(struct master *master, uint32_t giver, unsigned taker)
+{
+    struct estate_item item = {.type = ESTATE_GIVE, .bytes = (uint8_t *)&giver, .size = sizeof(giver)};
+    int pair[2];
+    int error;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    item.fd = pair[1];
+    error = estate_send(master->control->predecessor, &item);
+    close(pair[1]);
+    if (error < 0)
+        close(pair[0]);
+    else // if it is not told, the giver sees the end of it
+        (void)messages_tell(&master->processes[taker % master->config->workers], WORKER_TAKE, 0, pair[0]);
+    return error;
+}
+
+// One that broke once more, with another taker if there is one.
+static void tell_again(struct master *master, const struct estate_item *item)
+{
+    struct succession *succession = &master->succession;
+    uint32_t giver;
+    int error;
+
+    if (item->size != sizeof(giver) || !succession->is_leading || master->state >= MASTER_DRAINING)
+        return;
+    memcpy(&giver, item->bytes, sizeof(giver));
+    error = tell_giver(master, giver, giver + ++succession->again_told);
+    if (error < 0)
+        log_warning("cannot take connections over", log_errno(error));
+}
+
+// As far as there is room for the messages.
 static void tell_givers(struct master *master)
 {
     struct succession *succession = &master->succession;
     int error = 0;
 
     while (error == 0 && succession->givers_told < succession->givers) {
-        struct process *taker = &master->processes[succession->givers_told % master->config->workers];
-        uint32_t giver = succession->givers_told;
-        struct estate_item item = {.type = ESTATE_GIVE, .bytes = (uint8_t *)&giver, .size = sizeof(giver)};
-        int pair[2];
-
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
-            error = -errno;
-            break;
-        }
-        item.fd = pair[1];
-        error = estate_send(master->control->predecessor, &item);
-        close(pair[1]);
-        if (error < 0) {
-            close(pair[0]);
-            break;
-        }
-        succession->givers_told++;
-        (void)messages_tell(taker, WORKER_TAKE, 0, pair[0]); // if not, the giver sees the end of it
+        error = tell_giver(master, succession->givers_told, succession->givers_told);
+        if (error == 0)
+            succession->givers_told++;
     }
     if (error < 0 && error != -EAGAIN)
         log_warning("cannot take connections over", log_errno(error));
@@ -234,6 +256,7 @@ static void lead(struct master *master, const struct estate_item *item)
         return;
     succession->is_leading = true;
     log_witness(NULL);
+    generations_superseded(master);
     master_lead(master);
     if (item->size == sizeof(succession->givers))
         memcpy(&succession->givers, item->bytes, sizeof(succession->givers));
@@ -278,13 +301,39 @@ static void predecessor_is_gone(struct master *master)
     succession_released(master);
 }
 
+void succession_reopen(struct master *master)
+{
+    if (master->succession.is_leading)
+        say(master, ESTATE_REOPEN, -1);
+}
+
+void succession_tell_orders(struct master *master)
+{
+    struct estate orders = {0};
+
+    if (master->control->predecessor < 0 || !master->succession.is_leading || master->succession.is_owner ||
+        estate_orders(master, &orders) < 0)
+        return;
+    for (size_t i = 0; i < orders.count; i++)
+        (void)estate_send(master->control->predecessor, &orders.items[i]); // as say()
+    estate_finish(&orders);
+}
+
 static void on_word(struct master *master, const struct estate_item *item)
 {
     switch (item->type) {
+    case ESTATE_SERVERS:
+    case ESTATE_RETIRED:
+        estate_take_orders(master, item);
+        break;
     case ESTATE_LEAD:
         lead(master, item);
         break;
+    case ESTATE_GIVE:
+        tell_again(master, item);
+        break;
     case ESTATE_RELEASED:
+        generations_released(master, item);
         succession_own(master);
         succession_released(master);
         break;

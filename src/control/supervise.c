@@ -50,7 +50,8 @@ static void reset_signals(void)
 static int keep_own_descriptors(const struct worker_setup *setup)
 {
     size_t listeners = setup->config->listener_count;
-    int *keep = malloc((3 * listeners + setup->more_count + 1) * sizeof(*keep));
+    const struct deposit_room *room = setup->deposits;
+    int *keep = malloc((3 * listeners + setup->more_count + 2 + 2 * (size_t)room->count) * sizeof(*keep));
     size_t count = 0;
 
     if (!keep)
@@ -63,14 +64,23 @@ static int keep_own_descriptors(const struct worker_setup *setup)
     }
     for (size_t i = 0; i < setup->more_count; i++)
         keep[count++] = setup->more[i].fd;
+    keep[count++] = room->channel;
+    for (uint32_t slot = 0; slot < room->count; slot++) {
+        if (room->fds[slot][0] >= 0) {
+            keep[count++] = room->fds[slot][0];
+            keep[count++] = room->fds[slot][1];
+        }
+    }
     system_keep_descriptors(keep, count);
     free(keep);
     return 0;
 }
 
-static _Noreturn void live_as_worker(struct master *master, unsigned index, int channel, pid_t parent)
+static _Noreturn void live_as_worker(struct master *master, unsigned index, int channel, int deposits,
+                                     pid_t parent)
 {
     char name[32];
+    struct deposit_room room = safe_room(master, index, deposits);
     struct proxy_socket *more = NULL;
     struct worker_setup setup = {
         .index = index,
@@ -87,6 +97,7 @@ static _Noreturn void live_as_worker(struct master *master, unsigned index, int 
         .stats = master->stats,
         .listing = &master->listing[index],
         .servers = master->servers,
+        .deposits = &room,
         .admission = master->admission,
         .uid = master->account.uid,
         .gid = master->account.gid,
@@ -215,6 +226,7 @@ int supervise_start(struct master *master, unsigned index)
     struct process *process = &master->processes[index];
     pid_t parent = getpid();
     int channel[2];
+    int deposits;
     int error;
     pid_t pid;
 
@@ -225,26 +237,34 @@ int supervise_start(struct master *master, unsigned index)
     error = loop_watch(master->loop, &process->watch, channel[0], EPOLLIN, on_channel, process);
     if (error < 0)
         goto failed_channel;
+    error = safe_open(&process->safe, &deposits);
+    if (error < 0)
+        goto failed_watch;
     pid = fork();
     if (pid == 0)
-        live_as_worker(master, index, channel[1], parent);
-    if (pid < 0) {
-        error = -errno;
-        loop_unwatch(master->loop, &process->watch);
-        goto failed_channel;
+        live_as_worker(master, index, channel[1], deposits, parent);
+    error = pid < 0 ? -errno : 0;
+    if (deposits >= 0)
+        close(deposits);
+    if (error < 0) {
+        safe_cancel(&process->safe);
+        goto failed_watch;
     }
     close(channel[1]);
     process->pid = pid;
     process->channel = channel[0];
     process->is_ready = false;
     process->is_killed = false;
-    process->gives = false;
+    process->gives = process->wants_again = false;
+    process->gives_again = 0;
     process->forbidden = -1;
     process->started_ns = clock_now_ns();
     process->starts++;
     messages_begin(process);
     supervise_expect(process);
     return 0;
+failed_watch:
+    loop_unwatch(master->loop, &process->watch);
 failed_channel:
     close(channel[0]);
     close(channel[1]);
@@ -280,8 +300,11 @@ static void replace(void *owner)
 {
     struct process *process = owner;
 
-    if (process->master->state == MASTER_SERVING && process->pid == 0 &&
-        supervise_start(process->master, process->index) < 0)
+    if (process->pid != 0)
+        return;
+    if (process->master->state != MASTER_SERVING)
+        safe_empty(&process->safe); // no worker comes for it, or not soon enough
+    else if (supervise_start(process->master, process->index) < 0)
         (void)plan_replacement(process, true);
 }
 
@@ -303,6 +326,7 @@ void supervise_init(struct master *master)
         loop_timer_init(&process->retry, on_retry, process);
         messages_begin(process);
     }
+    safes_init(master);
 }
 
 // ---- death ----
@@ -322,8 +346,14 @@ void supervise_kill(struct master *master)
     }
 }
 
+// What became of a dead worker's connections.
+struct left {
+    uint64_t lost;
+    uint64_t kept; // they go on in the worker that takes its place
+};
+
 static void say_death(enum log_level level, const char *message, const struct process *process, pid_t pid,
-                      int status, uint64_t lost, struct log_field retry)
+                      int status, const struct left *left, struct log_field retry)
 {
     char name[32] = "";
     char call[32] = "";
@@ -342,42 +372,71 @@ static void say_death(enum log_level level, const char *message, const struct pr
              log_text("signal", name[0] ? name : NULL), log_text("system_call", call[0] ? call : NULL),
              WIFEXITED(status) ? log_integer("status", WEXITSTATUS(status))
                                : (struct log_field){.kind = LOG_FIELD_NONE},
-             log_integer("connections_lost", lost), retry);
+             log_integer("connections_lost", left->lost),
+             process->safe.slots ? log_integer("connections_kept", left->kept)
+                                 : (struct log_field){.kind = LOG_FIELD_NONE},
+             retry);
 }
 
-static void say_and_plan(struct process *process, pid_t pid, int status, uint64_t lost)
+static bool is_quick(const struct process *process)
+{
+    return clock_now_ns() - process->started_ns < QUICK_NS;
+}
+
+static void say_and_plan(struct process *process, pid_t pid, int status, const struct left *left)
 {
     struct master *master = process->master;
     struct log_field none = {.kind = LOG_FIELD_NONE};
-    bool was_quick = clock_now_ns() - process->started_ns < QUICK_NS;
+    bool was_quick = is_quick(process);
     bool is_orderly = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 
     if (master->state == MASTER_SERVING) {
         uint64_t wait_ns = plan_replacement(process, was_quick);
 
-        say_death(LOG_ERROR, "worker died", process, pid, status, lost,
+        say_death(LOG_ERROR, "worker died", process, pid, status, left,
                   log_integer("retry_ms", wait_ns / CLOCK_NS_PER_MS));
     } else if (master->state == MASTER_STARTING) {
-        say_death(LOG_ERROR, "worker could not start", process, pid, status, lost, none);
+        say_death(LOG_ERROR, "worker could not start", process, pid, status, left, none);
         master->status = 1;
     } else if (!is_orderly && !process->is_killed) {
-        say_death(LOG_ERROR, "worker died", process, pid, status, lost, none);
+        say_death(LOG_ERROR, "worker died", process, pid, status, left, none);
         master->status = 1;
     } else {
         log_debug("worker ended", log_integer("worker", process->index), log_integer("worker_pid", pid));
     }
 }
 
+// What it has deposited may be what kills it: not a third time. And whoever broke into it may have written that.
+static bool may_go_on(const struct process *process, int status)
+{
+    return process->master->state == MASTER_SERVING && process->forbidden < 0 &&
+           !(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) &&
+           !(is_quick(process) && process->quick_deaths > 0);
+}
+
+static struct left take_stock(struct process *process, int status)
+{
+    struct master *master = process->master;
+    uint64_t *kept = calloc(master->config->listener_count, sizeof(*kept)); // NULL: the count of the lost is too high
+    struct left left;
+
+    left.kept = safe_bury(&process->safe, may_go_on(process, status), kept);
+    left.lost = stats_forget(master->stats, process->index, kept);
+    free(kept);
+    return left;
+}
+
 static void bury(struct process *process, int status)
 {
     struct master *master = process->master;
-    uint64_t lost = stats_forget(master->stats, process->index);
     pid_t pid = process->pid;
+    struct left left;
 
-    servers_forget(master->servers, process->index);
-    admission_forget(master->admission, process->index);
     while (hear(process)) // what it said before it died comes before its death
         ;
+    left = take_stock(process, status);
+    servers_forget(master->servers, process->index);
+    admission_forget(master->admission, process->index);
     loop_unwatch(master->loop, &process->watch);
     if (process->channel >= 0)
         close(process->channel);
@@ -386,7 +445,7 @@ static void bury(struct process *process, int status)
     loop_timer_stop(&process->patience);
     rebalance_died(process);
     succession_given(process, 1, true, 0);
-    say_and_plan(process, pid, status, lost);
+    say_and_plan(process, pid, status, &left);
     messages_drop(process);
 }
 

@@ -8,6 +8,7 @@
 
 #include "loop.h"
 #include "messages.h"
+#include "safe.h"
 
 struct master;
 
@@ -18,6 +19,7 @@ struct process {
     int channel; // -1: closed
     struct loop_watch watch;
     struct messages_queue messages;
+    struct safe safe; // what it has deposited
     struct loop_timer patience; // until it is ready; later on until it has answered
     struct loop_timer restart;  // pid 0: when the next one starts
     struct loop_timer retry;    // when its channel is tried again that the kernel had no room for
@@ -25,6 +27,8 @@ struct process {
     bool is_replacement;
     bool is_killed; // by us
     bool gives;     // all its connections to a successor's worker
+    bool wants_again;     // that broke, and is to be begun anew
+    unsigned gives_again; // how often it was
     int forbidden;  // the system call that its sandbox ended it for; -1: none
     uint64_t started_ns;
     unsigned starts;

@@ -13,6 +13,7 @@
 #include "ringbolt/control.h"
 #include "ringbolt/log.h"
 #include "ringbolt/ring.h"
+#include "safe.h"
 
 #define DESCRIPTORS_SPARE 64 // ring, channel, log, sockets on their way
 #define CIPHERS_TEXT_SIZE 80 // the names of all ciphers
@@ -25,7 +26,9 @@
 static rlim_t descriptors_needed(const struct config *config)
 {
     rlim_t worker = (rlim_t)config->limits.connections * 2 + config->listener_count + DESCRIPTORS_SPARE;
-    rlim_t master = (rlim_t)config->workers * (config->listener_count + 1) + DESCRIPTORS_SPARE;
+    rlim_t deposited =
+        config->survival.connections < config->limits.connections ? config->survival.connections : config->limits.connections;
+    rlim_t master = (rlim_t)config->workers * (config->listener_count + 2) + SAFE_SPARE + deposited * 2;
 
     return worker > master ? worker : master;
 }

@@ -14,6 +14,7 @@
 struct writer {
     uint8_t *bytes; // NULL: only counts
     size_t size;
+    bool is_bare; // without secrets
 };
 
 static void put(struct writer *writer, const void *data, size_t size)
@@ -21,6 +22,14 @@ static void put(struct writer *writer, const void *data, size_t size)
     if (writer->bytes && size > 0)
         memcpy(writer->bytes + writer->size, data, size);
     writer->size += size;
+}
+
+static void put_secret(struct writer *writer, const uint8_t *secret, size_t size)
+{
+    if (!writer->is_bare)
+        put(writer, secret, size);
+    for (size_t i = 0; i < size && writer->is_bare; i++)
+        put(writer, "", 1);
 }
 
 static void put_number(struct writer *writer, uint64_t number, unsigned bytes)
@@ -127,9 +136,9 @@ static void put_keys(struct writer *writer, unsigned field, const struct record_
     put_number(writer, keys->version, 2);
     put_number(writer, keys->cipher, 1);
     put_number(writer, keys->sequence, 8);
-    put(writer, keys->key, key_size);
-    put(writer, keys->iv, sizeof(keys->iv));
-    put(writer, keys->secret, keys->secret_size);
+    put_secret(writer, keys->key, key_size);
+    put_secret(writer, keys->iv, sizeof(keys->iv));
+    put_secret(writer, keys->secret, keys->secret_size);
 }
 
 static void put_endpoint(struct writer *writer, unsigned field, const struct endpoint *endpoint)
@@ -138,7 +147,7 @@ static void put_endpoint(struct writer *writer, unsigned field, const struct end
     size_t rest;
     const uint8_t *control = endpoint_control_rest(endpoint, &rest);
 
-    flags |= endpoint->can_rekey ? CARRY_CAN_REKEY : 0;
+    flags |= endpoint->can_rekey && !writer->is_bare ? CARRY_CAN_REKEY : 0; // next keys are made of the secrets
     flags |= endpoint->is_key_update_due ? CARRY_IS_KEY_UPDATE_DUE : 0;
     flags |= endpoint->is_close_due ? CARRY_IS_CLOSE_DUE : 0;
     flags |= endpoint->is_shut ? CARRY_IS_SHUT : 0;
@@ -217,6 +226,20 @@ int carry_pack(const struct connection *connection, struct carried *ret)
     *ret = (struct carried){
         .bytes = writer.bytes, .size = writer.size, .fds = {connection->client.fd, connection->server.fd}};
     return 0;
+}
+
+size_t carry_pack_bare(const struct connection *connection, uint8_t *bytes, size_t room)
+{
+    struct writer writer = {.is_bare = true};
+
+    assert(connection->halt == HALT_REACHED);
+    put_connection(&writer, connection);
+    if (writer.size > room)
+        return 0;
+    writer.bytes = bytes;
+    writer.size = 0;
+    put_connection(&writer, connection);
+    return writer.size;
 }
 
 void carried_finish(struct carried *carried)

@@ -49,6 +49,9 @@ struct carried {
 
 // What a connection at rest is, as bytes. 0; -ENOMEM: then nothing is in *ret. carried_finish() it.
 int carry_pack(const struct connection *connection, struct carried *ret);
+// The same without its secrets (zeros stand where they would), into bytes[room]: enough where the kernel has all directions, except that no new keys
+// can be made. Its size; 0: there is not room enough.
+size_t carry_pack_bare(const struct connection *connection, uint8_t *bytes, size_t room);
 // Wipes and frees. Harmless on a zeroed one, and twice.
 void carried_finish(struct carried *carried);
 

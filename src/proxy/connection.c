@@ -50,6 +50,7 @@ void connection_enter(struct connection *connection, enum connection_state state
     assert(legal[connection->state] & (1u << state));
     if (connection->halt != HALT_NONE)
         rest_leave(connection);
+    deposit_end(connection); // what comes after RELAY is this worker's alone
     connection->state = state;
     switch (state) {
     case CONNECTION_HEADER:
@@ -423,10 +424,14 @@ static void relay_timer(struct connection *connection)
                        ALERT_NONE, NULL);
         return;
     }
-    if (now >= rest_ns && !connection->is_resting)
+    if (now >= rest_ns && !connection->is_resting) {
         rest(connection);
+        connection->is_deposit_due = true;
+    }
     timer_set(&connection->proxy->wheel, &connection->timer,
               connection->is_resting || deadline < rest_ns ? deadline : rest_ns);
+    if (connection->is_resting && connection->is_deposit_due)
+        deposit_offer(connection);
 }
 
 void connection_on_timer(struct connection *connection)

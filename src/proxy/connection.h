@@ -7,6 +7,7 @@
 
 #include "endpoint.h"
 #include "flow.h"
+#include "ringbolt/deposit.h"
 #include "ringbolt/list.h"
 #include "ringbolt/proxy.h"
 #include "ringbolt/timer.h"
@@ -103,6 +104,8 @@ struct connection {
     bool is_resting; // its endpoints gave back what the idle don't need
     bool is_half_closed;
     bool is_passed; // TLS goes through untouched: both endpoints are plain
+    bool is_asleep;      // RELAY: its deposit counts, and it waits by polls (deposit.c)
+    bool is_deposit_due; // RELAY: it is to be deposited when it next has nothing to do
     bool is_proxied;     // a PROXY header came
     bool is_server_lost; // it took no more: its end of file is no orderly end
     const char *detail;  // static words for the log, NULL: none
@@ -127,6 +130,7 @@ struct connection {
     struct connection_names names;
     connection_rested *rested; // RELAY: who is told that it has come to rest
     void *rested_context;
+    uint32_t deposit; // its slot + 1; 0: it has none
     uint32_t kept;   // the last dialogue that has tried to give it away (handover_give.c); 0: none has
     struct hsts *hsts; // RELAY: what of the first response is still looked for; NULL: nothing (any more)
     // ANSWER only
@@ -179,6 +183,16 @@ struct log_limit {
     struct timer timer;         // set: something is to be said
 };
 
+// What is deposited with the master (deposit.c).
+struct deposits {
+    struct deposit_room room;
+    uint32_t *free; // slots that nobody has,
+    uint32_t free_count;
+    uint32_t *dropped; // and those of which the master is still to be told so
+    uint32_t dropped_count;
+    uint64_t again_ns; // until then its channel is full, as far as we know
+};
+
 struct proxy {
     struct proxy_setup setup;
     struct stats_worker *stats;
@@ -223,6 +237,7 @@ struct proxy {
     uint64_t refused_count;     // since that was last said
     struct timer news_timer;    // set: more is to be said of servers' health than was said
     struct log_limit log_limit;
+    struct deposits deposits;
 };
 
 // The place of a listener among the configuration's, and the proxy's.
@@ -382,6 +397,17 @@ void rest_leave(struct connection *connection);      // it must go its way: its 
 bool rest_cancelled(const struct connection *connection, const struct endpoint *endpoint, int result);
 void rest_timer(struct connection *connection);      // it has not come to rest yet
 void rest_tell(struct proxy *proxy);                 // those that have
+
+// ---- deposit.c: RELAY, idle, to outlive this worker (ringbolt/deposit.h) ----
+int deposits_create(struct proxy *proxy); // 0 or -ENOMEM
+void deposits_destroy(struct proxy *proxy);
+void deposits_tell(struct proxy *proxy); // the master, of those that have gone: with each turn
+// It has nothing to do: comes to rest and then falls asleep, if it can. Its timer may be set anew.
+void deposit_offer(struct connection *connection);
+// Before anything is read from its sockets, or sent to them. Harmless for one that is awake.
+void deposit_wake(struct connection *connection);
+// It is no worker's after this one, or another one's: the master lets go of its sockets. Harmless for one that has no deposit.
+void deposit_end(struct connection *connection);
 
 // ---- handover.c: dialogues with other workers (ringbolt/handover.h) ----
 void handovers_run(struct proxy *proxy);  // goes on with all: from proxy_tick()

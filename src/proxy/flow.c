@@ -267,6 +267,15 @@ static struct flow *begin_received(struct ring_op *op, const struct ring_complet
     return NULL;
 }
 
+static void wait_readable(struct flow *flow)
+{
+    if (flow->kept == 0)
+        give_buffer(flow);
+    flow->state = FLOW_WAITING;
+    flow->source->receive_op.handler = on_readable;
+    ring_poll(proxy_of(flow)->ring, &flow->source->receive_op, flow->source->fd, POLLIN);
+}
+
 // A receive brought nothing.
 static void receive_failed(struct flow *flow, int error)
 {
@@ -278,12 +287,7 @@ static void receive_failed(struct flow *flow, int error)
         return;
     }
     if (ring_is_passing(error)) {
-        // Bulk that pauses: wait without a buffer, then try with a large one again.
-        if (flow->kept == 0)
-            give_buffer(flow);
-        flow->state = FLOW_WAITING;
-        flow->source->receive_op.handler = on_readable;
-        ring_poll(proxy_of(flow)->ring, &flow->source->receive_op, flow->source->fd, POLLIN);
+        wait_readable(flow); // bulk that pauses: without a buffer, then with a large one again
         return;
     }
     if (error == -ENOBUFS) {
@@ -361,6 +365,7 @@ static void on_readable(struct ring_op *op, const struct ring_completion *comple
     if (!flow)
         return;
     connection = flow->connection;
+    deposit_wake(connection);
     receive(flow); // whatever was signalled, the receive finds out
     connection_reap(connection);
 }
@@ -480,6 +485,10 @@ static void receive(struct flow *flow)
         flow->state = FLOW_WAITING;
         return;
     }
+    if (flow->connection->is_asleep) {
+        wait_readable(flow);
+        return;
+    }
     if (flow->kept > 0) {
         receive_rest(flow);
         return;
@@ -565,6 +574,7 @@ static void transmit(struct flow *flow)
 
     if (is_halted(flow))
         return;
+    assert(!flow->connection->is_asleep);
     flow->sending_since_ns = proxy_of(flow)->now_ns;
     list_push_back(&proxy_of(flow)->sending, &flow->node);
     destination->transmit_op.handler = on_sent;

@@ -135,6 +135,28 @@ const char *handover_hear(struct handover *handover, const char *(*hear)(struct 
 
 // ---- life ----
 
+bool proxy_takes(const struct proxy *proxy)
+{
+    for (struct list *node = proxy->handovers.next; node != &proxy->handovers; node = node->next) {
+        const struct handover *handover = list_entry(node, struct handover, node);
+
+        if (!handover->is_giver && !handover->is_over)
+            return true;
+    }
+    return false;
+}
+
+bool proxy_gives_all(const struct proxy *proxy)
+{
+    for (struct list *node = proxy->handovers.next; node != &proxy->handovers; node = node->next) {
+        const struct handover *handover = list_entry(node, struct handover, node);
+
+        if (handover->is_giver && !handover->is_over && handover->order.most == HANDOVER_ALL)
+            return true;
+    }
+    return false;
+}
+
 bool proxy_has_left(const struct proxy *proxy)
 {
     return proxy->is_draining && proxy->connection_count == 0;

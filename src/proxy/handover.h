@@ -72,7 +72,7 @@ struct handover {
     uint64_t looks_ns;
     unsigned coming;       // connections that the look met and that may move later
     bool has_come;         // since it began: a connection came to RELAY
-    bool is_last_look;     // nobody was accepted any more when it began
+    bool is_last_look;     // nobody was accepted any more, nor taken from another worker, when it began
     struct offer *sending;
     struct carried carried;
     size_t sent;           // of carried.size
@@ -116,7 +116,11 @@ enum received handover_receive(struct handover *handover, struct handover_messag
 const char *handover_hear(struct handover *handover, const char *(*hear)(struct handover *handover,
                                                                          const struct handover_message *message,
                                                                          struct socket_passed *sockets));
-// This proxy drains, and has no connection left: nobody will ever want a dialogue.
+// Connections may still come from another worker.
+bool proxy_takes(const struct proxy *proxy);
+// Whatever comes is given away.
+bool proxy_gives_all(const struct proxy *proxy);
+// This proxy drains, and has no connection left: nobody will ever want a dialogue, except to pass on what comes.
 bool proxy_has_left(const struct proxy *proxy);
 // Nothing more is said.
 void handover_close(struct handover *handover);

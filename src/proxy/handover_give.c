@@ -126,7 +126,7 @@ static void look(struct handover *handover)
 {
     handover->has_come = false;
     handover->coming = 0;
-    handover->is_last_look = proxy_pauses(handover->proxy);
+    handover->is_last_look = proxy_pauses(handover->proxy) && !proxy_takes(handover->proxy);
     handover->cursor = handover->proxy->connections.next;
 }
 
@@ -386,8 +386,13 @@ void give_run(struct handover *handover)
     why = handover_hear(handover, hear);
     if (!why)
         why = look_at_time(handover);
-    if (why || proxy_has_left(handover->proxy)) {
+    if (why) {
         give_end(handover, why);
+        return;
+    }
+    if (proxy_has_left(handover->proxy) && !proxy_takes(handover->proxy)) {
+        (void)handover_send(handover, &end, NULL, 0); // if there is no room, the end of file says it
+        give_end(handover, NULL);
         return;
     }
     if (!handover->is_greeted)

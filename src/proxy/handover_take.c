@@ -37,7 +37,7 @@ static const char *why_not(const struct handover *handover, const struct socket_
 {
     const struct proxy *proxy = handover->proxy;
 
-    if (proxy->is_draining)
+    if (proxy->is_draining && !proxy_gives_all(proxy))
         return "this worker drains";
     if (sockets->is_cut || sockets->count != 2 ||
         (proxy->setup.connections_most > 0 && proxy->connection_count >= proxy->setup.connections_most))
@@ -123,6 +123,7 @@ static const char *hear_go(struct handover *handover, uint32_t number)
     handover->taken++;
     stats_add(&handover->proxy->stats->taken, 1);
     connection_resume(connection); // may be gone now
+    handovers_came(handover->proxy);
     return NULL;
 }
 
@@ -258,7 +259,7 @@ void take_run(struct handover *handover)
     answer(handover);
     if (is_giver_silent(handover))
         take_end(handover, "the other worker says nothing");
-    else if (proxy_has_left(handover->proxy))
+    else if (proxy_has_left(handover->proxy) && !proxy_gives_all(handover->proxy))
         take_end(handover, NULL);
 }
 

@@ -17,6 +17,7 @@
 #define TRIM_NS         CLOCK_NS_PER_S
 #define HELLO_NS        (300 * CLOCK_NS_PER_US)  // about what a step of a handshake takes
 #define CROWD           16                    // connections whose memory is worth a look at the heap
+#define DROP_NS         (5 * CLOCK_NS_PER_MS) // how soon a master is told again whose channel was full
 #define STARVED_NS      (5 * CLOCK_NS_PER_MS) // how soon a flow that got no buffer tries again
 #define STALLED_NS                                                                                           \
     (5 * CLOCK_NS_PER_S) // a send that waited so long may lose its connection when buffers run out
@@ -70,7 +71,7 @@ struct proxy *proxy_create(const struct proxy_setup *setup, uint64_t now_ns)
     proxy->listeners = calloc(proxy->listener_count, sizeof(*proxy->listeners));
     proxy->upstreams = upstreams_create(config, setup->servers, setup->worker);
     proxy->queues = calloc(config->upstream_count + 1, sizeof(*proxy->queues));
-    if (!proxy->slabs || !proxy->listeners || !proxy->upstreams || !proxy->queues) {
+    if (!proxy->slabs || !proxy->listeners || !proxy->upstreams || !proxy->queues || deposits_create(proxy) < 0) {
         proxy_destroy(proxy);
         return NULL;
     }
@@ -93,6 +94,7 @@ void proxy_destroy(struct proxy *proxy)
     log_limit_say(proxy);
     connection_slabs_destroy(proxy->slabs);
     shared_texts_finish(&proxy->texts);
+    deposits_destroy(proxy);
     free(proxy->listeners);
     upstreams_destroy(proxy->upstreams);
     free(proxy->queues);
@@ -419,6 +421,8 @@ void proxy_tick(struct proxy *proxy, uint64_t now_ns)
         dial_run_queues(proxy);
     if (proxy->is_handover_due || (proxy->is_draining && !list_empty(&proxy->handovers)))
         handovers_run(proxy);
+    if (proxy->deposits.dropped_count > 0)
+        deposits_tell(proxy);
     if (upstreams_due_ns(proxy->upstreams) != 0 && !timer_is_set(&proxy->news_timer))
         timer_set(&proxy->wheel, &proxy->news_timer, upstreams_due_ns(proxy->upstreams));
     if (proxy->now_ns - proxy->trimmed_ns >= TRIM_NS)
@@ -434,6 +438,8 @@ uint64_t proxy_wait_ns(const struct proxy *proxy, uint64_t now_ns)
     // Memory that a burst took goes back although nothing happens any more.
     if (wait_ns > TRIM_NS && (!buffer_pool_is_trimmed(proxy->pool) || is_crowd_gone(proxy)))
         wait_ns = TRIM_NS;
+    if (proxy->deposits.dropped_count > 0 && wait_ns > DROP_NS)
+        wait_ns = DROP_NS;
     if (!list_empty(&proxy->starved) && wait_ns > STARVED_NS)
         return STARVED_NS;
     return wait_ns;

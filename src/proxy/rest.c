@@ -45,6 +45,8 @@ static void cancel(struct connection *connection)
 
 void connection_rest(struct connection *connection, connection_rested *rested, void *context)
 {
+    connection->is_deposit_due = connection->is_asleep; // if it stays after all
+    deposit_wake(connection);
     connection->halt = HALT_WANTED;
     connection->rested = rested;
     connection->rested_context = context;
@@ -152,6 +154,7 @@ void connection_resume(struct connection *connection)
 void connection_release(struct connection *connection)
 {
     list_remove(&connection->wait_node);
+    deposit_end(connection);
     connection_leave_admission(connection);
     connection_count_released(connection);
     // Another process has them too: it is no more than that our numbers for them are free.

@@ -39,6 +39,7 @@ struct servers {
     struct site *sites;        // by server
     _Atomic uint32_t *changes; // of sites, by upstream
     _Atomic uint32_t *places; // a row for each worker
+    struct stats *stats;      // NULL: places are nobody else's business
     void *memory;
     size_t size;
 };
@@ -134,6 +135,25 @@ static unsigned count(const struct servers *servers, size_t column)
     return total;
 }
 
+void servers_count_in(struct servers *servers, struct stats *stats)
+{
+    servers->stats = stats;
+}
+
+// Queues are a generation's own.
+static uint64_t before(const struct servers *servers, size_t column)
+{
+    return servers->stats && column < servers->server_count ? stats_places_before(servers->stats, column) : 0;
+}
+
+// Only this worker writes either.
+static void write_down(const struct servers *servers, unsigned worker, size_t column)
+{
+    if (servers->stats && column < servers->server_count)
+        stats_set(&stats_server(servers->stats, worker, column)->places,
+                  atomic_load(place_of(servers, worker, column)));
+}
+
 // First the place is taken, then it is counted: of two workers that take the last one at least one sees both. Who sees too many
 // steps back, and looks again, since the other may have done the same.
 static bool take(struct servers *servers, unsigned worker, size_t column, unsigned most)
@@ -142,10 +162,12 @@ static bool take(struct servers *servers, unsigned worker, size_t column, unsign
 
     for (unsigned tries = 0; tries < TAKE_TRIES; tries++) {
         atomic_fetch_add(own, 1);
-        if (most == 0 || count(servers, column) <= most)
+        if (most == 0 || before(servers, column) + count(servers, column) <= most) {
+            write_down(servers, worker, column);
             return true;
+        }
         atomic_fetch_sub(own, 1);
-        if (count(servers, column) >= most)
+        if (before(servers, column) + count(servers, column) >= most)
             break;
     }
     return false;
@@ -154,6 +176,7 @@ static bool take(struct servers *servers, unsigned worker, size_t column, unsign
 static void give(struct servers *servers, unsigned worker, size_t column)
 {
     atomic_fetch_sub(place_of(servers, worker, column), 1);
+    write_down(servers, worker, column);
 }
 
 bool servers_take(struct servers *servers, unsigned worker, size_t number, unsigned most)
@@ -168,7 +191,7 @@ void servers_give(struct servers *servers, unsigned worker, size_t number)
 
 unsigned servers_live(const struct servers *servers, size_t number)
 {
-    return count(servers, number);
+    return count(servers, number) + (unsigned)before(servers, number);
 }
 
 bool servers_queue_take(struct servers *servers, unsigned worker, size_t upstream, unsigned most)

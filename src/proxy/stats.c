@@ -148,9 +148,12 @@ bool stats_is_gauge(const struct stats_block *block, size_t at)
 
     if (at < first)
         return at == offsetof(struct stats_worker, connections) ||
+               at == offsetof(struct stats_worker, deposited) ||
                at == offsetof(struct stats_worker, buffers);
-    return at < first + block->listeners * sizes[STATS_OF_LISTENER] &&
-           (at - first) % sizes[STATS_OF_LISTENER] == offsetof(struct stats_listener, connections);
+    if (at < first + block->listeners * sizes[STATS_OF_LISTENER])
+        return (at - first) % sizes[STATS_OF_LISTENER] == offsetof(struct stats_listener, connections);
+    first = stats_block_at(block, STATS_OF_SERVER, 0);
+    return at >= first && (at - first) % sizes[STATS_OF_SERVER] == offsetof(struct stats_server, places);
 }
 
 // ---- life ----
@@ -351,20 +354,32 @@ uint64_t stats_connections(const struct stats *stats)
     return total;
 }
 
-uint64_t stats_forget(struct stats *stats, unsigned worker)
+uint64_t stats_forget(struct stats *stats, unsigned worker, const uint64_t *kept)
 {
     struct stats_worker *own = stats_worker(stats, worker);
     uint64_t lost = stats_get(&own->connections);
 
     for (size_t i = 0; i < stats->own.listeners; i++) {
         struct stats_listener *listener = stats_listener(stats, worker, i);
+        uint64_t had = stats_get(&listener->connections);
+        uint64_t stay = kept && kept[i] < had ? kept[i] : kept ? had : 0; // a dead worker's words may be any
 
-        stats_add(&listener->ends[STATS_END_LOST], stats_get(&listener->connections));
+        stats_add(&listener->ends[STATS_END_LOST], had - stay);
         stats_set(&listener->connections, 0);
+        lost -= stay < lost ? stay : lost;
     }
+    for (size_t i = 0; i < stats->own.servers; i++)
+        stats_set(&stats_server(stats, worker, i)->places, 0);
     stats_set(&own->connections, 0);
+    stats_set(&own->deposited, 0);
     stats_set(&own->buffers, 0);
     return lost;
+}
+
+void stats_lose(const struct stats *stats, unsigned worker, size_t listener)
+{
+    if (listener < stats->own.listeners)
+        stats_add(&stats_listener(stats, worker, listener)->ends[STATS_END_LOST], 1);
 }
 
 // What workers counted is theirs to write: an earlier part takes it away again.

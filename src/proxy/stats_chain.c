@@ -96,15 +96,53 @@ void stats_chain_add_workers(const struct stats *stats, unsigned worker, stats_w
     }
 }
 
+static uint64_t connections_in(const struct stats_block *block)
+{
+    uint64_t total = 0;
+
+    for (size_t part = 0; part < block->workers; part++)
+        total += stats_get(stats_block_word(block, part, offsetof(struct stats_worker, connections)));
+    return total;
+}
+
 uint64_t stats_chain_connections(const struct stats *stats)
 {
     uint64_t total = 0;
 
     for (size_t place = 0; place < STATS_PREDECESSORS_MAX; place++) {
-        const struct stats_block *block = &stats->predecessors[place].block;
+        if (lives(stats, place))
+            total += connections_in(&stats->predecessors[place].block);
+    }
+    return total;
+}
 
-        for (size_t part = 0; lives(stats, place) && part < block->workers; part++)
-            total += stats_get(stats_block_word(block, part, offsetof(struct stats_worker, connections)));
+bool stats_connections_of(const struct stats *stats, uint64_t number, uint64_t *ret)
+{
+    for (size_t place = 0; place < STATS_PREDECESSORS_MAX; place++) {
+        if (number == 0 || stats->predecessors[place].number != number)
+            continue;
+        *ret = connections_in(&stats->predecessors[place].block);
+        return true;
+    }
+    return false;
+}
+
+uint64_t stats_places_before(const struct stats *stats, size_t server)
+{
+    uint64_t total = 0;
+
+    if (stats->taken == 0)
+        return 0;
+    for (size_t place = 0; place < STATS_PREDECESSORS_MAX; place++) {
+        const struct stats_block *block = &stats->predecessors[place].block;
+        size_t there;
+
+        if (!lives(stats, place) || !find(stats, block, STATS_OF_SERVER, server, &there))
+            continue;
+        for (size_t part = 0; part < block->workers; part++)
+            total += stats_get(stats_block_word(block, part,
+                                                stats_block_at(block, STATS_OF_SERVER, there) +
+                                                    offsetof(struct stats_server, places)));
     }
     return total;
 }
@@ -314,4 +352,20 @@ size_t stats_predecessors(const struct stats *stats, int fds[static STATS_PREDEC
             fds[count++] = stats->predecessors[place].fd;
     }
     return count;
+}
+
+size_t stats_numbers(const struct stats *stats, uint64_t numbers[static STATS_PREDECESSORS_MAX])
+{
+    size_t count = 0;
+
+    for (size_t place = 0; place < STATS_PREDECESSORS_MAX; place++) {
+        if (stats->predecessors[place].number != 0)
+            numbers[count++] = stats->predecessors[place].number;
+    }
+    return count;
+}
+
+uint64_t stats_taken(const struct stats *stats)
+{
+    return stats->taken;
 }

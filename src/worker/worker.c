@@ -304,6 +304,7 @@ static int worker_init(struct worker *worker)
         .admission = setup->admission,
         .servers = setup->servers,
         .stats = setup->stats,
+        .deposits = setup->deposits,
         .worker = setup->index,
         .connections_most = connections_most(worker),
     };
@@ -380,6 +381,7 @@ int worker_run(const struct worker_setup *setup)
         return 1;
     }
     channel_start(&worker.channel);
+    proxy_revive(worker.proxy);
     if (setup->is_paused)
         proxy_pause(worker.proxy, true);
     else

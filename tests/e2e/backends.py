@@ -52,6 +52,16 @@ class Pattern:
         return digest.hexdigest()
 
 
+def stop_accepting(listener, thread):
+    """Closes it when the thread that accepts has ended: else that might wait at a number which is another socket's by then."""
+    try:
+        listener.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # a datagram socket says that it is not connected, and wakes who waits all the same
+    thread.join()
+    listener.close()
+
+
 class Session:
     """One connection as its backend saw it. end: "eof" or "reset", once it is known."""
 
@@ -90,14 +100,14 @@ class Actor:
         self.sessions = {}
         self.changed = threading.Condition()
         self.accepted = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.listen()
+
+    def listen(self):
+        self.acceptor = threading.Thread(target=self._accept, daemon=True)
+        self.acceptor.start()
 
     def close(self):
-        try:
-            self.listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.listener.close()
+        stop_accepting(self.listener, self.acceptor)
 
     def session(self, tag, timeout=60):
         """The session that said this tag; waits for it."""

@@ -3,6 +3,8 @@
 
 RINGBOLT_E2E_BULK=1g   size of the bulk transfers (default 4m in the guest, 32m natively)
 """
+import contextlib
+import ctypes
 import itertools
 import os
 import shutil
@@ -10,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
 
@@ -24,8 +27,44 @@ import tls_backends  # noqa: E402
 TEST_SECONDS_MAX = int(os.environ.get("RINGBOLT_E2E_SECONDS", "180"))
 
 
+# For several workers at once. Files of which a test takes long begin, so that in the end no worker waits for another one.
+LONG = [f"test_{name}.py" for name in (
+    "page_browser", "servers", "certificates", "soak", "pki", "memory", "compare", "bench", "flood", "reload_bench", "systemd", "handover", "fleet",
+    "estate", "upgrade", "tracing", "stapling", "rebalance", "names", "rotation", "network", "timeouts", "bench_guest", "limits", "agree",
+    "upstreams", "life", "reencrypt")]
+WHOLE = LONG[:3]  # one worker does all of such a file: what its tests have in common takes long
+AT_ONCE = 2       # tests that a worker is given else
+
+
 class TestTookTooLong(BaseException):
     """Not an Exception: no handler in a test shall swallow it."""
+
+    def __init__(self, text="this test took too long"):
+        super().__init__(text)
+
+
+@contextlib.contextmanager
+def alarm_of_main_thread(most):
+    def on_alarm(_number, _frame):
+        raise TestTookTooLong(f"this test took longer than {most} s")
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    signal.alarm(most)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def alarm_of_thread(most):
+    """A worker of pytest-xdist may run in another thread than the main one, where there are no signals: execnet before 2.1 starts one when its main
+    thread is late. What the kernel lets this one wait for comes first."""
+    late = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    timer = threading.Timer(most, late, (ctypes.c_ulong(threading.get_ident()), ctypes.py_object(TestTookTooLong)))
+    timer.start()
+    yield
+    timer.cancel()
+    timer.join()
 
 
 def pytest_configure(config):
@@ -36,8 +75,32 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "guest: asks for no record layer, and is run in the guest all the same: the kernel makes the difference")
 
 
+def file_of(nodeid):
+    """test_x.py of tests/e2e/test_x.py::test_y."""
+    return os.path.basename(nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Few tests at a time for each worker: pytest-xdist gives them a quarter of all at once, however long those take."""
+    from xdist.scheduler import LoadScheduling
+
+    class Scheduler(LoadScheduling):
+        def _send_tests(self, node, num):
+            files = [file_of(self.collection[index]) for index in self.pending[:num]]
+            if files and files[0] in WHOLE:
+                files = [file_of(self.collection[index]) for index in self.pending]
+                num = files.count(files[0])
+            else:
+                num = min(num, AT_ONCE)
+            super()._send_tests(node, num)
+
+    return Scheduler(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    """In the guest what depends on the record layer, and what is meant for its kernel."""
+    """What takes long comes first. In the guest what depends on the record layer, and what is meant for its kernel."""
+    items.sort(key=lambda item: LONG.index(file_of(item.nodeid)) if file_of(item.nodeid) in LONG else len(LONG))
     repeated = [item for item in items if ringbolt.GUEST and not item.get_closest_marker("guest") and
                 (item.get_closest_marker("any_layer") or "layer" not in item.fixturenames)]
     if repeated:
@@ -49,16 +112,9 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_protocol(item):
     """A test that hangs fails, with a trace of where."""
     marker = item.get_closest_marker("seconds")
-    most = marker.args[0] if marker else TEST_SECONDS_MAX
-
-    def on_alarm(_number, _frame):
-        raise TestTookTooLong(f"this test took longer than {most} s")
-
-    before = signal.signal(signal.SIGALRM, on_alarm)
-    signal.alarm(most)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    is_main = threading.current_thread() is threading.main_thread()
+    with (alarm_of_main_thread if is_main else alarm_of_thread)(marker.args[0] if marker else TEST_SECONDS_MAX):
+        yield
 
 
 def pytest_generate_tests(metafunc):

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import threading
 
+import backends
 import netns
 
 A, AAAA = 1, 28
@@ -21,13 +22,13 @@ class Server:
     def __init__(self, sock):
         self.socket, self.records, self.fails = sock, {}, set()
         self.changed, self.asked = threading.Condition(), 0
-        threading.Thread(target=self._run, daemon=True).start()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def _run(self):
         while True:
-            try:
-                question, peer = self.socket.recvfrom(4096)
-            except OSError:
+            question, peer = self.socket.recvfrom(4096)
+            if not question:
                 return
             answer = self._answer(question)
             if answer:
@@ -61,7 +62,7 @@ class Server:
             assert self.changed.wait_for(lambda: self.asked >= goal, timeout), f"{self.asked} questions, not {goal}"
 
     def close(self):
-        self.socket.close()
+        backends.stop_accepting(self.socket, self.thread)
 
 
 MOUNT = 'for name in resolv.conf hosts nsswitch.conf; do mount --bind "$0/$name" "/etc/$name" || exit 9; done; exec "$@"'

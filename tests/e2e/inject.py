@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """System calls made from inside another process, as whoever has taken it over would make them. By ptrace(2): x86-64, as root."""
 import ctypes
+import errno
 import os
 import platform
 import signal
+import threading
 
 import pytest
 
-ATTACH_REQUESTS = {"SEIZE": 0x4206, "INTERRUPT": 0x4207, "GETREGS": 12, "SETREGS": 13, "STEP": 9, "DETACH": 17, "POKE": 4}
+ATTACH_REQUESTS = {"SEIZE": 0x4206, "INTERRUPT": 0x4207, "GETREGS": 12, "SETREGS": 13, "STEP": 9, "DETACH": 17, "POKE": 4, "SYSCALL": 24}
 SYSCALL = b"\x0f\x05"
 
 # /usr/include/asm/unistd_64.h
@@ -95,3 +97,65 @@ class Inside:
         self._set(name, arguments)
         self.is_gone = True
         ptrace("DETACH", self.pid)
+
+
+SENDMSG, TRACE_SYSCALLS, WALL = 46, 1, 0x40000000
+
+
+class KilledAt(threading.Thread):
+    """A worker that is killed when it is about to send a message of a hand-over (src/proxy/handover_message.h), or (`after`) has just sent it. From the
+    moment that this is there until join(); was_killed."""
+
+    def __init__(self, pid, message, after):
+        super().__init__(daemon=True)
+        self.pid, self.message, self.after, self.was_killed = pid, message, after, False
+        self.is_attached, self.problem = threading.Event(), None
+        self.start()
+        self.is_attached.wait()
+        if self.problem:
+            pytest.skip(f"processes can't be traced here: {self.problem}")
+
+    def run(self):
+        # Everything by this thread: the kernel knows it as the tracer.
+        try:
+            ptrace("SEIZE", self.pid, None, TRACE_SYSCALLS)
+            ptrace("INTERRUPT", self.pid)
+        except OSError as error:
+            self.problem = error
+        finally:
+            self.is_attached.set()
+        if self.problem is None:
+            self._follow()
+
+    def _follow(self):
+        was_sent = False
+        while True:
+            _, status = os.waitpid(self.pid, WALL)
+            if not os.WIFSTOPPED(status):
+                return
+            number = os.WSTOPSIG(status)
+            if number == signal.SIGTRAP | 0x80:
+                registers = Registers()
+                ptrace("GETREGS", self.pid, None, ctypes.addressof(registers))
+                is_entry = ctypes.c_longlong(registers.rax).value == -errno.ENOSYS
+                if registers.orig_rax == SENDMSG and is_entry:
+                    was_sent = self._type(registers.rsi) == self.message
+                is_over = was_sent and is_entry != self.after and registers.orig_rax == SENDMSG
+                if is_over and (is_entry or ctypes.c_longlong(registers.rax).value > 0):
+                    self.was_killed = True
+                    os.kill(self.pid, signal.SIGKILL)
+                    continue
+                number = 0
+            elif status >> 16 or number == signal.SIGTRAP:
+                number = 0
+            try:
+                ptrace("SYSCALL", self.pid, None, number)
+            except OSError:
+                pass  # it has been killed: the next wait tells
+
+    def _type(self, header):
+        with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
+            memory.seek(header + 16)
+            memory.seek(int.from_bytes(memory.read(8), "little"))
+            memory.seek(int.from_bytes(memory.read(8), "little"))
+            return int.from_bytes(memory.read(4), "little")

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import threading
 
+import backends
 import ringbolt
 
 
@@ -108,12 +109,7 @@ class Server:
 
     def close(self):
         self.closing.set()
-        try:
-            self.listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.listener.close()
-        self.acceptor.join(ringbolt.WAIT)
+        backends.stop_accepting(self.listener, self.acceptor)
         for thread in self.threads:
             thread.join(ringbolt.WAIT)
             assert not thread.is_alive()

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+import ringbolt
+
 CCS, ALERT, HANDSHAKE, DATA = 20, 21, 22, 23
 CLIENT_HELLO, SERVER_HELLO, NEW_SESSION_TICKET, ENCRYPTED_EXTENSIONS = 1, 2, 4, 8
 CERTIFICATE, SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE, CERTIFICATE_VERIFY = 11, 12, 14, 15
@@ -152,7 +154,7 @@ class RawClient:
     server_finished() (TLS 1.2)."""
 
     def __init__(self, address, version="1.3", cipher="AES-128-GCM", group="x25519", certificate="ecdsa", sni="localhost",
-                 alpn=(), timeout=15.0, compat=True, hello_padding=0, suites=None, versions=None):
+                 alpn=(), timeout=ringbolt.WAIT, compat=True, hello_padding=0, suites=None, versions=None):
         self.sock = address if isinstance(address, socket.socket) else socket.create_connection(address, timeout)
         self.sock.settimeout(timeout)
         if self.sock.family != socket.AF_UNIX:

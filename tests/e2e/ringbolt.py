@@ -97,6 +97,15 @@ def process_tree(root):
     return found
 
 
+def process_name(pid):
+    """None: it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as f:
+            return f.read().strip()
+    except OSError:
+        return None
+
+
 def write_config(path, config):
     with open(path, "w", encoding="utf-8") as f:
         json.dump(config, f, indent=2)  # JSON is YAML
@@ -201,6 +210,12 @@ class Ringbolt:
         self.wait_for_log(enough, since)
         return found
 
+    def all_noise(self):
+        """What one that has ended wrote besides its log."""
+        for reader in self.readers:
+            reader.join(WAIT)
+        return self.noise
+
     # ---- the admin socket
 
     def admin(self, command, *arguments, status=0):
@@ -259,9 +274,8 @@ class Ringbolt:
                     pass
             self.process.wait()
             raise AssertionError("the proxy does not end:\n" + self.log_text()) from None
-        for reader in self.readers:
-            reader.join(WAIT)
-        assert not self.noise, "unexpected output:\n" + "\n".join(self.noise[-80:])
+        assert not self.all_noise(), "unexpected output:\n" + "\n".join(self.noise[-80:])
+        assert not any(reader.is_alive() for reader in self.readers), "it has ended, but not all of its processes:\n" + self.log_text()
         assert got == status, f"exit status {got} instead of {status}:\n" + self.log_text()
 
     def stop(self, number=signal.SIGINT, status=0):

@@ -86,7 +86,7 @@ def serve(port):
     actor.linger(actor.listener, True)  # for those that are not accepted yet
     actor.listener.bind(("127.0.0.1", port))
     actor.listener.listen(4096)
-    threading.Thread(target=actor._accept, daemon=True).start()
+    actor.listen()
     return actor
 
 

@@ -28,22 +28,36 @@ def agree(*arguments, **options):
 
 @pytest.fixture
 def proxied(start, nginx):
-    return start({"http": [nginx.tcp]})
+    return start({"http": [nginx.tcp]}, config={"log": {"format": "json", "failures_per_second": 0}})
 
 
-def ended(proxied, count, since):
-    """How the log tells of `count` connections that ended, all of them shaken hands."""
-    lines = proxied.proxy.connections(count, since)
-    assert all(line.get("tls") for line in lines), lines
-    assert proxied.proxy.mark() - since == count, proxied.proxy.log_text(since)
-    return lines
+def ended(proxied, count, since, resets=False):
+    """How the log tells of `count` connections that ended, all of them shaken hands. resets: their clients reset them; one whose last word was its
+    handshake's may have taken that back before the proxy came to read it. Lines that nobody was there to read in time are counted by the log."""
+    lines, lost = [], 0
+
+    def enough(entry):
+        nonlocal lost
+        lines.extend([entry] if entry["message"] == "connection" else [])
+        lost += entry["count"] if entry["message"] == "log lines lost" else 0
+        return len(lines) + lost >= count
+
+    proxied.proxy.wait_for_log(enough, since)
+    assert len(lines) + lost == count
+    unheard = [line for line in lines if not line.get("tls")]
+    assert all(resets and line["end"] == "client_reset" for line in unheard), unheard
+    assert sum(line["message"] != "log lines lost" for line in proxied.proxy.lines[since:]) == len(lines), proxied.proxy.log_text(since)
+    return [line for line in lines if line.get("tls")]
 
 
 # ---- nginx's log
 
 def test_counts_agree_with_the_log(tmp_path):
     path = str(tmp_path / "report.json")
-    done = agree("--seconds", "0.3", "--only", *CLIENTS, "--json", path)
+    for seconds in ("0.3", "3", "20"):
+        done = agree("--seconds", seconds, "--only", *CLIENTS, "--json", path)
+        if "has done nothing in that time" not in done.stderr:
+            break  # else it is a slow machine
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert not done.stderr and "DIFFERS" not in done.stdout
     with open(path, encoding="utf-8") as f:
@@ -108,5 +122,5 @@ def test_s_time_against_ringbolt(proxied, options, resumed):
     assert done.returncode == 0, done.stdout
     count = int(re.search(r"(\d+) connections in \d+ real seconds", done.stdout).group(1))
     assert count > 0
-    lines = ended(proxied, count + resumed, since)  # the first of those that are resumed is not counted
-    assert sum(line["resumed"] for line in lines) == (count if resumed else 0)
+    lines = ended(proxied, count + resumed, since, resets=True)  # the first of those that are resumed is not counted
+    assert sum(line["resumed"] for line in lines) >= len(lines) - 1 if resumed else not any(line["resumed"] for line in lines)

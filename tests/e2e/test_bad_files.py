@@ -317,6 +317,4 @@ def test_run_refuses_what_check_refuses(place):
         assert proxy.process.wait(ringbolt.WAIT) == 3
     finally:
         proxy.kill()
-    for reader in proxy.readers:
-        reader.join(ringbolt.WAIT)
-    assert any(place.path("server.key") in line for line in proxy.noise), proxy.noise
+    assert any(place.path("server.key") in line for line in proxy.all_noise()), proxy.noise

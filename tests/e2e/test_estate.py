@@ -19,7 +19,7 @@ from test_names import NAMED, PORT, host, world  # noqa: F401 pylint: disable=un
 from test_stapling import (Responder, ca, folder, is_good, issue, responder, root, root_path, serve,  # noqa: F401 pylint: disable=unused-import
                            status as shown_status, wait_stapled)
 from test_tickets import Visitor, key_names
-from test_upgrade import is_over, leader, program, running, said, serves, upgrade, write  # noqa: F401 pylint: disable=unused-import
+from test_upgrade import Gate, is_over, leader, program, running, said, serves, upgrade, write  # noqa: F401 pylint: disable=unused-import
 
 pytestmark = pytest.mark.any_layer
 
@@ -149,6 +149,53 @@ def test_orders_stay(running, dial, actor, how, order):
     serves(stage, dial)
 
 
+def test_orders_given_while_a_successor_starts(start, dial, actor, certificates):
+    """It has its estate already: it gets them afterwards. So do certificates that are retired meanwhile."""
+    stage = start({"app": [actor.address, actor.address.replace("127.0.0.1", "127.0.0.2"), actor.address.replace("127.0.0.1", "127.0.0.3")]})
+    servers = [server["address"] for server in stage.config["upstreams"][0]["servers"]]
+    stage.proxy.admin("server", servers[1], "drain")
+    with Gate(stage) as gate:
+        gate.wait()
+        stage.proxy.admin("server", servers[0], "drain")
+        stage.proxy.admin("server", servers[1], "ready")
+        stage.proxy.admin("server", servers[2], "down")
+        stage.proxy.admin("server", servers[2], "drain")
+    gate.wait_lead()
+    shown = {server["address"]: server["state"] for server in stage.proxy.admin_json("server")["upstreams"][0]["servers"]}
+    assert shown == dict(zip(servers, ("drain", "ready", "drain"))), shown
+
+
+def test_orders_given_to_a_successor_that_dies_young(running, dial, actor):
+    """They hold with the predecessor, which goes on."""
+    stage = running()
+    first = leader(stage)
+    new = upgrade(stage)["pid"]
+    stage.proxy.admin("server", actor.address, "drain")
+    since = stage.proxy.mark()
+    os.kill(new, signal.SIGKILL)
+    stage.proxy.wait_for_log(said("successor failed, going on"), since)
+    assert leader(stage) == first
+    assert stage.proxy.admin_json("server")["upstreams"][0]["servers"][0]["state"] == "drain"
+
+
+def test_certificates_retired_while_a_successor_starts(start, actor, authority, tmp_path):
+    """A ticket that was issued under one of them is not resumed, whoever serves."""
+    chain, key = str(tmp_path / "own.pem"), str(tmp_path / "own.key")
+    pair = authority.issue(["localhost"])
+    pki.write_whole(key, pair.key_pem())
+    pki.write_whole(chain, pair.chain_pem())
+    stage = start({"app": [actor.address]}, tls={"app": {"certificates": [{"chain": chain, "key": key}]}})
+    visitor = Visitor(pki.write_whole(str(tmp_path / "root.pem"), authority.leaf_pem()), "1.2").met(stage["app"])
+    assert visitor.visit(stage["app"])
+    pki.write_whole(chain, authority.issue(["localhost"], key=pair.key).chain_pem())
+    stage.proxy.admin("reload")  # if it was not seen before
+    with Gate(stage) as gate:
+        gate.wait()
+        assert stage.proxy.admin_json("drain", "--certificate", "localhost")["certificates"] == 1
+    gate.wait_lead()
+    assert not visitor.visit(stage["app"])
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make networks")
 def test_orders_and_counters_of_names_stay(world):  # noqa: F811 pylint: disable=redefined-outer-name
     """Of one address, and of a name as a whole: then also of addresses that it gets later. Counters go by the address."""
@@ -166,9 +213,55 @@ def test_orders_and_counters_of_names_stay(world):  # noqa: F811 pylint: disable
     assert world.visit(4) == [0, 4, 0]
     world.proxy.admin("server", NAMED, "drain")
     world.proxy.admin_json("upgrade")
-    world.changes(host(1), host(2), host(3))
+    # The predecessor looks names up as well until the successor is proven, and each says what it finds: one line is not both tables.
+    world.records(host(1), host(2), host(3))
+    ringbolt.wait_until(lambda: host(3) in world.table(), "the successor knows the new address")
     assert {server["state"] for server in world.table().values()} == {"drain"} and len(world.table()) == 3
     assert world.table()[host(3)]["connects"] == 0
+    # Taken back while the next successor starts.
+    with Gate(world) as gate:
+        gate.wait()
+        world.proxy.admin("server", NAMED, "ready")
+    gate.wait_lead()
+    assert {server["state"] for server in world.table().values()} == {"ready"}
+
+
+def test_places_at_a_server_are_counted_through_generations(running, dial, actor):
+    """What a predecessor still has there counts for max_connections, until it ends."""
+    stage = running(sends={"app": {"servers": [{"address": actor.address, "max_connections": 2}]}}, config={"shutdown_timeout": "60s"})
+    port, since = ringbolt.Port(), stage.proxy.mark()
+    listeners = stage.config["listeners"]
+    write(stage, listeners=[*listeners, {**listeners[0], "name": "more", "address": port.text}])
+    assert stage.proxy.admin_json("reload")["config"] == "applied"
+    stage.listeners["more"] = type(stage["app"])(stage, port)
+    old = [echoing(dial, stage["more"]) for _ in range(2)]
+    # The next one does not have their listener: they stay.
+    write(stage, listeners=listeners)
+    assert stage.proxy.admin_json("reload")["config"] == "applied"
+    stage.proxy.wait_for_log(said("all connections handed over", kept=2), since)
+
+    def connections():
+        return stage.proxy.admin_json("server")["upstreams"][0]["servers"][0]["connections"]
+
+    def refused():
+        client = dial(stage["app"])
+        return stage.line_at_end(client)["end"] == "servers_full"
+
+    assert connections() == 2
+    assert refused()
+    old[0].close_notify()
+    assert old[0].end() == "close_notify"
+    ringbolt.wait_until(lambda: connections() == 1, "one has ended")
+    new = echoing(dial, stage["app"])
+    assert connections() == 2 and refused()
+    # And the next generation, of both before it.
+    upgrade(stage)
+    ringbolt.wait_until(lambda: connections() == 2, "what moved is counted once")
+    assert refused()
+    new.close_notify()
+    assert new.end() == "close_notify"
+    ringbolt.wait_until(lambda: connections() == 1, "another has ended")
+    serves(stage, dial)
 
 
 # ---- tickets

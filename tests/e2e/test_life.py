@@ -69,7 +69,7 @@ def test_term_drains(start, actor, dial, layer):
 
     def is_refused():
         try:
-            socket.create_connection(stage["app"].address, 5).close()
+            socket.create_connection(stage["app"].address, ringbolt.WAIT).close()
             return False
         except ConnectionRefusedError:
             return True

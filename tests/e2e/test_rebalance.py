@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import backends
+import rawtls
 import ringbolt
 
 # Streams wait for each other to be moved, on a slow machine for long.
@@ -33,17 +34,21 @@ def places(stage, clients):
 
 
 def on_one_worker(stage, dial, count, tag, worker):
-    """So many clients that are this worker's, or were a moment ago. The others go again."""
+    """So many clients that are this worker's, or were a moment ago. The others go again; at no time are there more on it, so nothing tips that
+    these don't."""
     clients = []
     while len(clients) < count:
-        more = [dial(stage["app"]) for _ in range(count)]
+        more = [dial(stage["app"]) for _ in range(count - len(clients))]
         for client in more:
             client.send_data(f"echo {tag}-{client.name[1]}\n".encode())
+        others = set()
         for client, place in places(stage, more).items():
-            if place == worker and len(clients) < count:
+            if place == worker:
                 clients.append(client)
             else:
                 client.close()
+                others.add(client.name[1])
+        ringbolt.wait_until(lambda: not others & placed(stage).keys(), "the others are gone")
     return clients
 
 
@@ -214,6 +219,13 @@ def lives(client):
     return client.read(10) == b"still here"
 
 
+def survives(client):
+    try:
+        return lives(client)
+    except (OSError, rawtls.ProtocolError):
+        return False
+
+
 # Connections come to be moved only when the test says so: by killing a worker, whose place is empty then.
 LATER = {"rebalance": {"threshold": 50, "connections": 8, "age": "0s"}}
 
@@ -269,15 +281,16 @@ def test_giver_goes(start, actor, dial, tag, what):
     workers = pids(stage)
     clients = on_one_worker(stage, dial, 30, tag, 0)
     stage.proxy.wait_for_log(lambda e: e["message"] == "connections moved between workers")
-    os.kill(workers[0], signal.SIGSTOP if what == "stopped" else signal.SIGKILL)
     since = stage.proxy.mark()
+    os.kill(workers[0], signal.SIGSTOP if what == "stopped" else signal.SIGKILL)
     if what == "stopped":
         os.kill(workers[0], signal.SIGCONT)
         assert all(lives(client) for client in clients)
         return
     stage.proxy.wait_for_log(lambda e: e["message"] == "worker replaced", since)
-    there = placed(stage)
-    survivors = [client for client in clients if client.name[1] in there]
+    survivors = [client for client in clients if survives(client)]
+    # Who was just being offered is listed until the taker has noticed, and nobody else.
+    ringbolt.wait_until(lambda: placed(stage).keys() == {client.name[1] for client in survivors}, "the survivors are listed")
     assert survivors and all(lives(client) for client in survivors)
 
 

@@ -414,6 +414,49 @@ def test_reopened_for_logrotate(start, actor, dial, tmp_path):
     ringbolt.wait_until(has(path, message="stopped"), "it has stopped")
 
 
+def test_generations_share_a_log_file(start, actor, dial, tmp_path):
+    """Each writes whole lines, USR1 to the first process reaches them all, and the keeper: nobody holds what was moved away."""
+    path = str(tmp_path / "ringbolt.log")
+    stage = start({"app": [actor.address]}, wait=False,
+                  config={"log": {"format": "json", "file": path}, "shutdown_timeout": "60s", "timeouts": {"handshake": "60s"}})
+    ringbolt.wait_until(has(path, message="ready"), "it is ready")
+    waiting, files = [], [path]
+
+    def wait():
+        """One that can't move, and keeps its generation."""
+        before = stage.proxy.admin_json("status")["totals"]["connections"]
+        waiting.append(dial(stage["app"], handshake=False))
+        ringbolt.wait_until(lambda: stage.proxy.admin_json("status")["totals"]["connections"] == before + 1, "it is accepted")
+
+    def rotate(count):
+        files.append(f"{path}.{len(files)}")
+        os.rename(path, files[-1])
+        stage.proxy.send_signal(signal.SIGUSR1)
+        if count:
+            ringbolt.wait_until(has(path, count=count, message="log file opened again"), "all masters have opened it again")
+        client = dial(stage["app"])
+        client.close_notify()
+        assert client.end() == "close_notify"
+        ringbolt.wait_until(has(path, message="connection"), "a worker has written its line there")
+        ringbolt.wait_until(lambda: held_by(stage.proxy) & set(files) == {path}, "nobody holds an old one")
+
+    wait()
+    stage.proxy.admin("upgrade")
+    rotate(2)  # on probation
+    wait()
+    stage.proxy.admin("upgrade")
+    rotate(3)
+    for client in waiting:
+        host, port = client.name
+        client.close()
+        ringbolt.wait_until(has(path, message="connection", client=f"{host}:{port}"), "its generation has written its line there too")
+    # Its first process is the keeper then.
+    ringbolt.wait_until(lambda: any(has(name, message="the first process is the keeper now")() for name in files), "there is a keeper")
+    rotate(1)
+    stage.proxy.stop(signal.SIGTERM)
+    assert all(entry for name in files for entry in entries(name))
+
+
 def test_a_log_file_that_cannot_be_opened_again_is_kept(start, actor, tmp_path):
     path = str(tmp_path / "ringbolt.log")
     stage = start({"app": [actor.address]}, config={"log": {"format": "json", "file": path}}, wait=False)

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+import backends
 import ringbolt
 import steady
 
@@ -61,7 +62,7 @@ class Relay:
 
     def close(self):
         self.over.set()
-        self.listener.close()
+        backends.stop_accepting(self.listener, self.threads[0])
         for thread in self.threads[1:]:
             thread.join(ringbolt.WAIT)
 

@@ -331,11 +331,12 @@ def test_out_is_said_once(started, actors):
     since = stage.proxy.mark()
     for _ in range(40):
         visit(stage["app"])
-    said = [line for line in stage.proxy.lines[since:] if line["message"] == "server is out"]
-    assert len(said) == 1 and said[0]["server"] == gone.text and said[0]["upstream"] == "app" and said[0]["retry_ms"] == 3600000
     server = table(stage)[gone.text]
     assert (server["health"], server["failures"], server["failures_in_a_row"], server["connects"]) == ("out", 4, 4, 0)
     assert sum(accepted(servers)) == 40
+    stage.proxy.stop()
+    said = [line for line in stage.proxy.lines[since:] if line["message"] == "server is out"]
+    assert len(said) == 1 and said[0]["server"] == gone.text and said[0]["upstream"] == "app" and said[0]["retry_ms"] == 3600000
     gone.close()
 
 

@@ -7,6 +7,8 @@ import ssl
 import subprocess
 import threading
 
+import backends
+
 
 def context(pair, folder, name, ca=None, version=None, ciphers=None, alpn=()):
     """Of Python's ssl, with the certificate of a pki.Pair; ca: clients must show a certificate of that authority."""
@@ -44,12 +46,11 @@ class PythonServer:
         self.port = self.listener.getsockname()[1]
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self.served, self.changed = [], threading.Condition()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.acceptor = threading.Thread(target=self._accept, daemon=True)
+        self.acceptor.start()
 
     def close(self):
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+        backends.stop_accepting(self.listener, self.acceptor)
 
     @staticmethod
     def echo(sock, served):

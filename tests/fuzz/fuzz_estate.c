@@ -11,6 +11,7 @@
 #include "ringbolt/stats.h"
 #include "src/control/estate.h"
 #include "src/control/estate_secrets.h"
+#include "src/control/generations.h"
 #include "src/control/estate_servers.h"
 #include "src/control/sources.h"
 #include "src/control/tickets.h"
@@ -149,6 +150,18 @@ static void try_counters(const uint8_t *data, size_t size)
     stats_destroy(stats);
 }
 
+static void try_generation(const uint8_t *data, size_t size)
+{
+    struct generation generation;
+    struct pack pack = {0};
+
+    if (!generation_unpack(data, size, NOW_NS, &generation))
+        return;
+    generation_pack(&generation, &pack);
+    require(pack.size == size && memcmp(pack.data, data, size) == 0);
+    pack_finish(&pack);
+}
+
 static void try_message(const uint8_t *data, size_t size)
 {
     struct estate_item item;
@@ -184,6 +197,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 'c':
         try_counters(data + 1, size - 1);
+        break;
+    case 'g':
+        try_generation(data + 1, size - 1);
         break;
     case 'm':
         try_message(data + 1, size - 1);

@@ -3,12 +3,13 @@
 
 #include <stdlib.h>
 
+#include "src/proxy/connection.h"
 #include "src/tls/change.h"
 #include "world.h"
 
-void stage_open_towards(struct stage *stage, const struct config *config, size_t pool_size,
+void stage_open_revived(struct stage *stage, const struct config *config, size_t pool_size,
                         struct tls_context **contexts, struct tls_context **client_contexts,
-                        const struct material *material)
+                        const struct material *material, const struct deposit_room *room)
 {
     static const int listeners[] = {STAGE_LISTENER};
     struct ring_options options = {.entries = 64};
@@ -33,11 +34,20 @@ void stage_open_towards(struct stage *stage, const struct config *config, size_t
         .admission = stage->admission,
         .servers = stage->servers,
         .stats = stage->stats,
+        .deposits = room,
     };
     stage->proxy = proxy_create(&setup, world_now_ns());
     if (!stage->proxy)
         abort();
+    proxy_revive(stage->proxy);
     proxy_start(stage->proxy);
+}
+
+void stage_open_towards(struct stage *stage, const struct config *config, size_t pool_size,
+                        struct tls_context **contexts, struct tls_context **client_contexts,
+                        const struct material *material)
+{
+    stage_open_revived(stage, config, pool_size, contexts, client_contexts, material, NULL);
 }
 
 void stage_open(struct stage *stage, const struct config *config, size_t pool_size,
@@ -60,6 +70,16 @@ void stage_step(struct stage *stage)
 {
     stage_turn(stage);
     proxy_tick(stage->proxy, world_now_ns());
+}
+
+void stage_kill(struct stage *stage)
+{
+    struct proxy *proxy = stage->proxy;
+
+    world_kill(stage->ring);
+    // Its memory goes too, and the sockets that nobody else has.
+    while (!list_empty(&proxy->connections))
+        connection_release(list_entry(proxy->connections.next, struct connection, node));
 }
 
 const char *stage_close(struct stage *stage)

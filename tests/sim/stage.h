@@ -37,6 +37,12 @@ void stage_open(struct stage *stage, const struct config *config, size_t pool_si
 void stage_open_towards(struct stage *stage, const struct config *config, size_t pool_size,
                         struct tls_context **contexts, struct tls_context **client_contexts,
                         const struct material *material);
+// The same for one that may deposit connections, and whose predecessor has perhaps.
+void stage_open_revived(struct stage *stage, const struct config *config, size_t pool_size,
+                        struct tls_context **contexts, struct tls_context **client_contexts,
+                        const struct material *material, const struct deposit_room *room);
+// It is killed: all that it had is gone. Then stage_close(). Connections are in RELAY.
+void stage_kill(struct stage *stage);
 // A turn of the worker's loop without what comes last in it, proxy_tick(); and all of it.
 void stage_turn(struct stage *stage);
 void stage_step(struct stage *stage);

@@ -16,6 +16,7 @@
 
 #include "ringbolt/clock.h"
 #include "ringbolt/proxy.h"
+#include "ringbolt/socket.h"
 #include "side.h"
 #include "src/proxy/carry.h"
 #include "src/proxy/connection.h"
@@ -33,9 +34,19 @@ struct talk {
 
 struct run;
 
+#define SLOTS 3
+
+// What the master holds of a worker.
+struct vault {
+    struct deposit slots[SLOTS];
+    int held[SLOTS][2]; // -1: nothing
+    int fds[SLOTS][2];  // what the worker was given at its start
+};
+
 // One of the two workers.
 struct worker {
     struct run *run;
+    struct vault vault;
     struct config config;
     struct config_listener listener;
     struct config_upstream upstream;
@@ -53,6 +64,11 @@ struct run {
     size_t resets_at;
     bool is_silent, has_hsts;
     unsigned moves_percent;
+    unsigned deaths_percent;
+    bool was_cut; // by the death of a worker that was busy with it; or may be, because of it
+    unsigned died;
+    unsigned silences;        // steps that nobody says anything
+    uint64_t accepted, ended; // in workers that died
     struct connection *resting; // one that is coming to rest, or is at rest
     struct worker *rests_at;
     bool is_at_rest;
@@ -70,6 +86,7 @@ static SSL_CTX *client_context, *server_context;
 // What the seeds have come across, so that they are known to test something.
 static struct {
     unsigned long moved, refused, broken_off, resumed, left, orderly;
+    unsigned long survived, cut;
     unsigned long sending, ready, kept, kernel, controls, half_closed, failed, headers, idle, parts;
 } seen;
 
@@ -97,6 +114,64 @@ static size_t padding(SSL *ssl, int type, size_t length, void *argument)
 }
 
 // ---- the world ----
+
+static struct run *running;
+
+// The channel of worker i is descriptor i.
+static void hear_deposit(int fd, const void *data, size_t size, const int *fds, size_t fd_count)
+{
+    struct vault *vault = &running->workers[fd].vault;
+    const struct deposit_message *message = data;
+
+    check(size == sizeof(*message) && message->count > 0, running, "no message to the master");
+    for (uint32_t i = 0; i < message->count; i++) {
+        int *held = vault->held[message->slots[i]];
+
+        check(message->slots[i] < SLOTS && (held[0] < 0) == (message->type == DEPOSIT_KEEP), running, "a slot is taken, or is not");
+        if (message->type == DEPOSIT_KEEP) {
+            check(fd_count == 2, running, "no sockets");
+            memcpy(held, fds, sizeof(vault->held[0]));
+            continue;
+        }
+        socket_close(held[0], false);
+        socket_close(held[1], false);
+        held[0] = held[1] = -1;
+    }
+}
+
+// It ends, and what the master still has is what it was not told of: its channel was full.
+static void empty_vault(struct worker *worker)
+{
+    struct vault *vault = &worker->vault;
+    unsigned held = 0;
+
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (vault->held[i][0] < 0)
+            continue;
+        held++;
+        socket_close(vault->held[i][0], false);
+        socket_close(vault->held[i][1], false);
+    }
+    check(held == worker->stage.proxy->deposits.dropped_count, worker->run, "the master was not told all");
+}
+
+static void open_stage(struct worker *worker)
+{
+    struct vault *vault = &worker->vault;
+    struct deposit_room room = {
+        .slots = vault->slots, .count = SLOTS, .channel = (int)(worker - worker->run->workers), .fds = vault->fds};
+
+    memcpy(vault->fds, vault->held, sizeof(vault->held));
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (vault->held[i][0] >= 0) {
+            world_pass(vault->held[i][0]);
+            world_pass(vault->held[i][1]);
+        }
+    }
+    stage_open_revived(&worker->stage, &worker->config, 4u << 20, &context,
+                       worker->upstream.tls.is_on ? &towards : NULL, material, &room);
+    worker->stage.hands_over = true;
+}
 
 static void open_worker(struct run *run, struct worker *worker, bool is_client_plain, bool is_server_plain)
 {
@@ -131,11 +206,8 @@ static void open_worker(struct run *run, struct worker *worker, bool is_client_p
     };
     worker->config.limits.client_network.ipv4 = 32;
     worker->config.limits.client_network.ipv6 = 64;
-    if (is_server_plain)
-        stage_open(&worker->stage, &worker->config, 4u << 20, &context, material);
-    else
-        stage_open_towards(&worker->stage, &worker->config, 4u << 20, &context, &towards, material);
-    worker->stage.hands_over = true;
+    memset(worker->vault.held, -1, sizeof(worker->vault.held));
+    open_stage(worker);
 }
 
 static void setup(struct run *run)
@@ -151,6 +223,8 @@ static void setup(struct run *run)
 
     world_kernel_tls(world_chance(50), world_chance(50), rekeys);
     run->has_header = world_chance(20);
+    running = run;
+    world_send_by(hear_deposit);
     for (unsigned i = 0; i < 2; i++)
         open_worker(run, &run->workers[i], is_client_plain, is_server_plain);
     world_dial(WORLD_DIAL_ACCEPT);
@@ -228,7 +302,7 @@ static void side_go_on(struct run *run, struct side *side, struct talk *in, uint
     if (side->has_left && resets && !side->has_closed)
         return;
     side_step(side);
-    if (run->is_silent)
+    if (run->is_silent || run->silences > 0)
         return;
     hear(run, side, in, in_salt);
     say(run, side, out, out_salt);
@@ -413,6 +487,75 @@ static void move_step(struct run *run)
     }
 }
 
+// ---- dying ----
+
+static void check_bare(const struct run *run, const struct vault *vault, const struct endpoint *endpoint)
+{
+    const struct record_keys *keys = &endpoint->transmit.keys;
+
+    for (unsigned i = 0; i < SLOTS && keys->key[0] != 0; i++)
+        check(!memmem(vault->slots[i].bytes, sizeof(vault->slots[i].bytes), keys->key, record_cipher_key_size(keys->cipher)),
+              run, "a key is in a slot");
+}
+
+// What the worker says of its connections is what it last said; what it did afterwards it has not done.
+static void die(struct worker *worker)
+{
+    struct run *run = worker->run;
+    struct vault *vault = &worker->vault;
+    struct connection *connection = find(worker);
+    bool survives = connection && connection->is_asleep;
+    uint32_t sizes[SLOTS];
+
+    for (unsigned i = 0; i < SLOTS; i++)
+        sizes[i] = vault->slots[i].size;
+    if (run->resting && run->rests_at == worker) {
+        run->resting = NULL;
+        run->is_at_rest = false;
+    }
+    if (survives) {
+        check_bare(run, vault, &connection->client);
+        check_bare(run, vault, &connection->server);
+    }
+    stage_kill(&worker->stage);
+    (void)stage_close(&worker->stage);
+    run->accepted += worker->stage.counted.accepted;
+    run->ended += worker->stage.ended + (connection && !survives);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        vault->slots[i].size = sizes[i];
+        if (vault->held[i][0] < 0 || sizes[i] > 0)
+            continue;
+        socket_close(vault->held[i][0], true);
+        socket_close(vault->held[i][1], true);
+        vault->held[i][0] = vault->held[i][1] = -1;
+    }
+    open_stage(worker);
+    check(proxy_connection_count(worker->stage.proxy) == survives, run, "it survives, or does not");
+    seen.survived += survives;
+    seen.cut += connection && !survives;
+    run->was_cut |= connection && (!survives || run->updates_keys); // the next keys can't be made any more
+    run->died++;
+}
+
+static void death_step(struct run *run)
+{
+    if (run->deaths_percent == 0)
+        return;
+    if (run->silences > 0)
+        run->silences--;
+    else if (world_chance(4))
+        run->silences = 20 + (unsigned)world_below(150);
+    for (unsigned i = 0; i < 2; i++) {
+        struct worker *worker = &run->workers[i];
+        struct connection *connection = find(worker);
+
+        // One that is busy is hardly ever chosen: most should live to see a second death.
+        if (connection && connection->state == CONNECTION_RELAY && !worker->stage.proxy->is_draining &&
+            world_chance(run->deaths_percent) && (connection->is_asleep || (!run->is_silent && world_chance(3))))
+            die(worker);
+    }
+}
+
 // ---- a run ----
 
 static unsigned count(const struct run *run)
@@ -426,7 +569,7 @@ static bool is_over(struct run *run)
 {
     run->steps_without = count(run) == 0 ? run->steps_without + 1 : 0;
     return (run->server.peer || run->steps_without > 100) && run->steps_without > 0 &&
-           (run->client.saw_end || run->client.saw_reset || run->client.has_left);
+           (run->client.saw_end || run->client.saw_reset || run->client.has_left || run->was_cut); // in the midst of a record, perhaps
 }
 
 static void check_outcome(const struct run *run)
@@ -436,15 +579,15 @@ static void check_outcome(const struct run *run)
     bool server_heard = server->ssl ? server->saw_close_notify : server->saw_end;
     bool is_complete = client_heard && server_heard && run->down.received == run->down.to_send &&
                        run->up.received == run->up.to_send && !client->saw_error && !server->saw_error;
-    bool is_orderly = !run->client_resets && !run->server_resets;
+    bool is_orderly = !run->client_resets && !run->server_resets && !run->was_cut;
 
-    if (getenv("RINGBOLT_SIM_SEED"))
+    if (getenv("RINGBOLT_SIM_SEED") || (is_orderly && !is_complete))
         print_message(
-            "# moved %u; client: tls %d handshaken %d close_notify %d error %d end %d reset %d left %d; "
+            "# moved %u died %u; client: tls %d handshaken %d close_notify %d error %d end %d reset %d left %d; "
             "server: tls %d "
             "handshaken %d close_notify %d error %d end %d reset %d left %d; down %zu/%zu/%zu up %zu/%zu/%zu "
             "trouble %u\n",
-            run->moved, client->ssl != NULL, client->is_handshaken, client->saw_close_notify,
+            run->moved, run->died, client->ssl != NULL, client->is_handshaken, client->saw_close_notify,
             client->saw_error, client->saw_end, client->saw_reset, client->has_left, server->ssl != NULL,
             server->is_handshaken, server->saw_close_notify, server->saw_error, server->saw_end,
             server->saw_reset, server->has_left, run->down.received, run->down.sent, run->down.to_send,
@@ -464,13 +607,14 @@ static void check_outcome(const struct run *run)
 
 static void close_workers(struct run *run)
 {
-    uint64_t accepted = 0;
-    uint64_t ended = 0;
+    uint64_t accepted = run->accepted;
+    uint64_t ended = run->ended;
 
     for (unsigned i = 0; i < 2; i++) {
         struct stage *stage = &run->workers[i].stage;
         const char *left;
 
+        empty_vault(&run->workers[i]);
         left = stage_close(stage);
         check(!left, run, left);
         accepted += stage->counted.accepted;
@@ -485,6 +629,7 @@ static void step(struct run *run)
     stage_step(&run->workers[0].stage);
     stage_step(&run->workers[1].stage);
     move_step(run);
+    death_step(run);
 }
 
 static void run_seed(uint64_t seed)
@@ -496,6 +641,10 @@ static void run_seed(uint64_t seed)
     run = (struct run){.seed = seed};
     world_begin(seed);
     setup(&run);
+    if (world_chance(50)) {
+        run.moves_percent = world_chance(50) ? 0 : 1;
+        run.deaths_percent = 1 + (unsigned)world_below(3);
+    }
     trouble = world_chance(60) ? 0 : (unsigned)world_below(6);
     while (!is_over(&run) && steps++ < STEPS_MAX) {
         step(&run);
@@ -503,6 +652,7 @@ static void run_seed(uint64_t seed)
             world_trouble = trouble; // before, it would only fail the dialling
     }
     check(steps < STEPS_MAX, &run, "it does not come to an end");
+    run.deaths_percent = run.silences = 0;
     for (int i = 0; i < 2000 && !(run.client.saw_end && run.server.saw_end); i++) // what was still on its way
         sides_step(&run);
     for (unsigned i = 0; i < 2; i++)
@@ -543,8 +693,10 @@ static void finish(struct run *run)
         step(run);
     check(steps < STEPS_MAX, run, "it does not stop");
     for (unsigned i = 0; i < 2; i++) {
-        const char *left = stage_close(&run->workers[i].stage);
+        const char *left;
 
+        empty_vault(&run->workers[i]);
+        left = stage_close(&run->workers[i].stage);
         check(!left, run, left);
     }
     side_close(&run->client);
@@ -568,9 +720,11 @@ static void test_stop(void **state)
     }
 }
 
-// Silence is counted from the last byte, however often it is moved meanwhile.
+// Silence is counted from the last byte, however often it is moved, or its worker dies, meanwhile.
 static void test_idle(void **state)
 {
+    unsigned died = 0;
+
     for (uint64_t seed = 1; seed <= 50; seed++) {
         static struct run run;
         uint64_t began_ns;
@@ -582,15 +736,18 @@ static void test_idle(void **state)
         run.moves_percent = 0;
         establish(&run);
         began_ns = world_now_ns();
-        run.moves_percent = 30;
+        run.moves_percent = seed % 2 == 0 ? 30 : 1;
+        run.deaths_percent = 2;
         while (count(&run) == 1 && steps++ < STEPS_MAX)
             step(&run);
         check(world_now_ns() - began_ns > 290 * CLOCK_NS_PER_S &&
                   world_now_ns() - began_ns < 310 * CLOCK_NS_PER_S,
               &run, "it ended too early, or too late");
-        check(run.moved > 100, &run, "it was not moved");
+        check(seed % 2 != 0 || run.moved > 100, &run, "it was not moved");
+        died += run.died;
         finish(&run);
     }
+    assert_true(died > 50);
 }
 
 static void move_often(struct run *run)
@@ -712,12 +869,13 @@ static void test_seeds(void **state)
                   "orderly %lu\n",
                   (unsigned long long)last, seen.moved, seen.refused, seen.broken_off, seen.resumed,
                   seen.left, seen.orderly);
+    print_message("# workers died: survived %lu, cut %lu\n", seen.survived, seen.cut);
     print_message("# of those offered: sending %lu (in parts %lu), ready %lu, with part of a record %lu, in "
                   "the kernel %lu, "
                   "control records %lu, half-closed %lu, failed %lu, PROXY headers %lu, idle %lu\n",
                   seen.sending, seen.parts, seen.ready, seen.kept, seen.kernel, seen.controls,
                   seen.half_closed, seen.failed, seen.headers, seen.idle);
-    assert_true(seen.orderly >= last / 2 && seen.moved >= 3 * last);
+    assert_true(seen.orderly >= last / 2 && seen.moved >= 2 * last && seen.survived >= last / 20 && seen.cut > 0);
 }
 
 int main(void)

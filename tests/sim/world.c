@@ -327,6 +327,34 @@ unsigned socket_unsent(int fd)
     return (unsigned)socket_of(fd)->out.used;
 }
 
+static world_sender *sender;
+
+void world_send_by(world_sender *hook)
+{
+    sender = hook;
+}
+
+int socket_send_with(int fd, const struct iovec *parts, size_t part_count, const int *fds, size_t fd_count)
+{
+    if (world_chance(world_trouble))
+        return -EAGAIN;
+    assert(part_count == 1 && sender);
+    for (size_t i = 0; i < fd_count; i++)
+        world_pass(fds[i]);
+    sender(fd, parts->iov_base, parts->iov_len, fds, fd_count);
+    return 0;
+}
+
+ssize_t socket_receive_with(int fd, const struct iovec *parts, size_t part_count, struct socket_passed *ret)
+{
+    *ret = (struct socket_passed){.count = 0};
+    return -EAGAIN;
+}
+
+void socket_passed_close(struct socket_passed *passed)
+{
+}
+
 void socket_close(int fd, bool reset)
 {
     struct peer *peer;
@@ -539,6 +567,28 @@ int ring_create(const struct ring_options *options, struct ring **ret, const cha
 void ring_destroy(struct ring *ring)
 {
     ring->pool = NULL;
+}
+
+void world_kill(struct ring *ring)
+{
+    for (unsigned i = 0; i < world.pending_count;) {
+        if (world.pending[i].ring != ring) {
+            i++;
+            continue;
+        }
+        world.pending[i].op->in_flight = false;
+        world.pending[i] = world.pending[--world.pending_count];
+    }
+    for (unsigned i = 0; i < world.queue_count;) {
+        if (world.queue_of[i] != ring) {
+            i++;
+            continue;
+        }
+        world.queue[i].op->in_flight = false;
+        buffer_give(ring->pool, world.queue[i].buffer);
+        world.queue[i] = world.queue[--world.queue_count];
+        world.queue_of[i] = world.queue_of[world.queue_count];
+    }
 }
 
 void ring_probe(struct ring_probe *ret)

@@ -46,6 +46,12 @@ struct peer *world_dialled(void);
 // Another descriptor for the same socket, with the same number (whoever sends one to a process gives it such): the socket is closed with the last.
 void world_pass(int fd);
 
+// Who gets messages with descriptors (socket_send_with()); the descriptors are passed to it.
+typedef void world_sender(int fd, const void *message, size_t size, const int *fds, size_t fd_count);
+void world_send_by(world_sender *sender);
+// The process of this ring is no more: nothing of it is in flight, and what had completed and was not looked at is lost.
+void world_kill(struct ring *ring);
+
 // The addresses that the sockets of clients have.
 #define WORLD_PEER  0xc0000201u // 192.0.2.1
 #define WORLD_LOCAL 0xc0000202u

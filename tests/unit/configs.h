@@ -144,7 +144,7 @@ static inline size_t add_bad(struct CMUnitTest *tests, size_t count, const struc
 #define NOTHING                                                                                              \
     "c:1:1: required key `listeners` is missing" NEEDS "c:1:1: required key `upstreams` is missing" NEEDS
 #define ROOT_KEYS                                                                                            \
-    "workers, user, shutdown_timeout, log, ktls, sandbox, limits, timeouts, rebalance, tickets, admin, "                         \
+    "workers, user, shutdown_timeout, log, ktls, sandbox, limits, timeouts, rebalance, survival, tickets, admin, "                         \
     "listeners and upstreams\n"
 
 // ---- more helpers ----
@@ -222,6 +222,7 @@ static inline void check_defaults(const struct config *config)
     assert_int_equal(config->rebalance.threshold, 25);
     assert_int_equal(config->rebalance.connections, 64);
     assert_int_equal(config->rebalance.age_ns, 10 * SECOND_NS);
+    assert_int_equal(config->survival.connections, 16384);
     assert_int_equal(config->tickets.key_count, 0);
     assert_int_equal(config->tickets.rotate_ns, 12 * 3600 * SECOND_NS);
     assert_int_equal(config->tickets.lifetime_ns, 24 * 3600 * SECOND_NS);

@@ -60,6 +60,8 @@ static const struct bad bad_values[] = {
      "c:3:24: `threshold` cannot be `101`; write a number from 0 to 100\n"
      "c:3:42: `connections` cannot be `1`; write a number from 2 to 10000000\n"
      "c:3:50: `age` cannot be `soon`; " TIME},
+    {"survival", BOTH "survival: {connections: all}\n",
+     "c:3:25: `connections` cannot be `all`; write a number from 0 to 10000000\n"},
     {"shutdown_timeout", BOTH "shutdown_timeout: never\n",
      "c:3:19: `shutdown_timeout` cannot be `never`; " TIME},
     {"a listener's port alone",
@@ -197,7 +199,8 @@ static void test_everything(void **state)
              "- {name: first, tcp: {keepalive: 2m, user_timeout: 1ms, transparent: yes}, balance: round_robin, servers: [{address: 'unix:/run/b'}]}\n"
              "- {name: second, servers: [{address: '[::1]:1'}, {address: '127.0.0.1:2'}]}\n"
              "sandbox: {seccomp: required, landlock: off, io_uring: auto}\n"
-             "rebalance: {threshold: 0, connections: 2, age: 3s}\n");
+             "rebalance: {threshold: 0, connections: 2, age: 3s}\n"
+             "survival: {connections: 0}\n");
     const struct config_tls *tls = &config->listeners[0].tls;
 
     assert_int_equal(config->workers, 7);
@@ -216,6 +219,7 @@ static void test_everything(void **state)
     assert_int_equal(config->rebalance.threshold, 0);
     assert_int_equal(config->rebalance.connections, 2);
     assert_int_equal(config->rebalance.age_ns, 3 * SECOND_NS);
+    assert_int_equal(config->survival.connections, 0);
     assert_int_equal(config->sandbox.seccomp, CONFIG_SANDBOX_REQUIRED);
     assert_int_equal(config->sandbox.landlock, CONFIG_SANDBOX_OFF);
     assert_int_equal(config->sandbox.io_uring, CONFIG_SANDBOX_AUTO);

@@ -99,6 +99,25 @@ static void items_travel(void **state)
     ends[0] = dup(ends[1]);
 }
 
+// Who goes with messages of ours unread is heard to the end: why it failed may be its last word.
+static void last_words_are_heard(void **state)
+{
+    struct estate_item item = {.type = ESTATE_END, .fd = -1};
+    struct estate_item got;
+    const char *why = NULL;
+
+    (void)state;
+    assert_int_equal(estate_send(ends[0], &item), 0); // is not read
+    item.type = ESTATE_FAILED;
+    assert_int_equal(estate_send(ends[1], &item), 0);
+    close(ends[1]);
+    ends[1] = -1;
+    assert_int_equal(estate_receive(ends[0], &got, &why), 1);
+    assert_int_equal(got.type, ESTATE_FAILED);
+    estate_item_finish(&got);
+    assert_int_equal(estate_receive(ends[0], &got, &why), 0);
+}
+
 // The file that they came in holds nothing afterwards, whoever else has it open.
 static void secrets_are_wiped(void **state)
 {
@@ -373,6 +392,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(items_travel, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(last_words_are_heard, set_up, tear_down),
         cmocka_unit_test_setup_teardown(secrets_are_wiped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_full_channel_is_tried_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_none_is_refused, set_up, tear_down),

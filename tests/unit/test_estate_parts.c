@@ -5,6 +5,7 @@
 #include "ringbolt/clock.h"
 #include "src/control/estate_secrets.h"
 #include "src/control/estate_servers.h"
+#include "src/control/generations.h"
 #include "src/control/tickets.h"
 
 #define NOW_NS (1000 * CLOCK_NS_PER_S)
@@ -158,6 +159,60 @@ static void test_bad_tickets(void **state)
         assert_int_equal(unpack_tickets(pack.data, pack.size, &got), bad == 0);
         pack_finish(&pack);
         free(tickets.keys);
+    }
+}
+
+// ---- generations ----
+
+static bool unpack_generation(const struct pack *pack, size_t size, struct generation *ret)
+{
+    uint8_t *copy = exact_copy(pack->data, size);
+    bool is_good = generation_unpack(copy, size, NOW_NS, ret);
+
+    free(copy);
+    return is_good;
+}
+
+static void test_generation(void **state)
+{
+    const struct generation good = {
+        .pid = 4711, .release = "0.9.1", .started_ns = 5, .superseded_ns = NOW_NS, .until_ns = NOW_NS + 7};
+    struct generation got;
+    struct pack pack = {0};
+
+    (void)state;
+    generation_pack(&good, &pack);
+    for (size_t size = 0; size < pack.size; size++)
+        assert_false(unpack_generation(&pack, size, &got));
+    assert_true(unpack_generation(&pack, pack.size, &got));
+    assert_memory_equal(&got, &good, sizeof(got));
+    pack.data[0]++; // the version
+    assert_false(unpack_generation(&pack, pack.size, &got));
+    pack.data[0]--;
+    pack_number(&pack, 0, 1); // something more
+    assert_false(unpack_generation(&pack, pack.size, &got));
+    pack_finish(&pack);
+}
+
+// Nobody's process id, and times to come.
+static void test_bad_generations(void **state)
+{
+    static const struct generation bad[] = {
+        {.pid = 0, .release = "1", .started_ns = 1},
+        {.pid = -1, .release = "1", .started_ns = 1},
+        {.pid = 1, .release = "", .started_ns = 1},
+        {.pid = 1, .release = "1", .started_ns = NOW_NS + 1},
+        {.pid = 1, .release = "1", .started_ns = 1, .superseded_ns = NOW_NS + 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        struct generation got;
+        struct pack pack = {0};
+
+        generation_pack(&bad[i], &pack);
+        assert_false(unpack_generation(&pack, pack.size, &got));
+        pack_finish(&pack);
     }
 }
 
@@ -471,6 +526,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pack),          cmocka_unit_test(test_unpack_texts),
         cmocka_unit_test(test_tickets),       cmocka_unit_test(test_bad_tickets),
+        cmocka_unit_test(test_generation),
+        cmocka_unit_test(test_bad_generations),
         cmocka_unit_test(test_servers),       cmocka_unit_test(test_cut_servers),
         cmocka_unit_test(test_other_servers), cmocka_unit_test(test_bad_servers),
         cmocka_unit_test(test_passphrases),   cmocka_unit_test(test_passphrase_opens),

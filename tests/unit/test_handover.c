@@ -157,6 +157,7 @@ void carried_finish(struct carried *carried)
 int carry_read(struct proxy *proxy, const uint8_t *bytes, size_t size, const int fds[2], struct connection **ret,
                const char **ret_why)
 {
+    struct side *side = proxy == &giver.proxy ? &giver : &taker;
     struct fake *fake;
 
     *ret_why = refusal;
@@ -164,8 +165,7 @@ int carry_read(struct proxy *proxy, const uint8_t *bytes, size_t size, const int
         return -ENOENT;
     for (size_t i = 0; i < size; i++)
         assert_int_equal(bytes[i], byte_at(size, i));
-    fake = add(&taker, size);
-    assert_ptr_equal(proxy, &taker.proxy);
+    fake = add(side, size);
     fake->fate = AT_REST;
     fake->fds[0] = fds[0];
     fake->fds[1] = fds[1];
@@ -869,6 +869,98 @@ static void bytes_out_of_place(void **unused)
     }
 }
 
+// ---- one that takes and gives at once: connections of two predecessors ago ----
+
+// So many come to the giver, out of the test's own end of a dialogue.
+static void come(int fd, uint32_t first, uint32_t count)
+{
+    for (uint32_t number = first; number < first + count; number++) {
+        say(fd, (struct word){HANDOVER_OFFER, number, 10, 0, 2});
+        say(fd, (struct word){HANDOVER_BYTES, number, 0, 10, 0});
+        assert_int_equal(await(&giver, fd, HANDOVER_ACCEPT), number);
+        say(fd, (struct word){.type = HANDOVER_GO, .number = number});
+    }
+}
+
+static int giver_takes(void)
+{
+    int fds[2];
+
+    pair(fds);
+    assert_int_equal(proxy_take(&giver.proxy, fds[1]), 0);
+    say(fds[0], hello);
+    (void)await(&giver, fds[0], HANDOVER_HELLO);
+    return fds[0];
+}
+
+// Nothing is left to give, but more comes: the dialogue goes on until nobody gives to the giver any more.
+static void passed_on(void **unused)
+{
+    int fd = giver_takes();
+
+    (void)unused;
+    for (unsigned i = 0; i < 3; i++)
+        add_living(&giver, 10);
+    begin(HANDOVER_ALL);
+    while (count_fate(&taker, LIVES) < 3) {
+        turn(&giver);
+        turn(&taker);
+    }
+    come(fd, 1, 2);
+    giver.proxy.is_draining = true; // which changes nothing of that
+    come(fd, 3, 2);
+    while (count_fate(&taker, LIVES) < 7) {
+        assert_int_equal(giver.ended, 0);
+        turn(&giver);
+        turn(&taker);
+    }
+    come(fd, 5, 1);
+    assert_int_equal(giver.ended, 0);
+    say(fd, (struct word){.type = HANDOVER_END});
+    run_until_ended(1);
+    assert_null(giver.outcome.broken);
+    assert_int_equal(giver.outcome.given, 8);
+    assert_int_equal(count_fate(&taker, LIVES), 8);
+    assert_true(list_empty(&giver.proxy.handovers));
+    close(fd);
+}
+
+// It drains, and the one that it gives to is gone: what comes then is not taken.
+static void passed_on_to_nobody(void **unused)
+{
+    int fd = giver_takes();
+    int fds[2];
+
+    (void)unused;
+    pair(fds);
+    give_at(fds[0], HANDOVER_ALL, 0);
+    say(fds[1], hello);
+    giver.proxy.is_draining = true;
+    for (unsigned i = 0; i < 10; i++)
+        turn(&giver);
+    assert_int_equal(giver.ended, 0);
+    close(fds[1]);
+    run_giver();
+    assert_non_null(giver.outcome.broken);
+    close(fd);
+}
+
+// A worker that drains and has nothing says so, and is not taken for one that died.
+static void nothing_left_to_give(void **unused)
+{
+    int fds[2];
+
+    (void)unused;
+    giver.proxy.is_draining = true;
+    pair(fds);
+    give_at(fds[0], HANDOVER_ALL, 0);
+    (void)await(&giver, fds[1], HANDOVER_END);
+    assert_int_equal(giver.ended, 1);
+    assert_null(giver.outcome.broken);
+    run_giver();
+    close(fds[1]);
+}
+
 // ---- both as they are, one of them interrupted at each moment ----
 
 static void stops_at_each_moment(void **unused)
@@ -945,6 +1037,9 @@ int main(void)
         test_of(silent_giver),
         test_of(nonsense_of_givers),
         test_of(bytes_out_of_place),
+        test_of(passed_on),
+        test_of(passed_on_to_nobody),
+        test_of(nothing_left_to_give),
         test_of(stops_at_each_moment),
         cmocka_unit_test(texts),
     };

@@ -119,7 +119,7 @@ static void test_death(void **state)
     stats_set(&stats_worker(stats, 2)->connections, 4); // another's
     stats_sum_listener(stats, 0, &sum);
     assert_int_equal(sum.connections, 3);
-    assert_int_equal(stats_forget(stats, 1), 3);
+    assert_int_equal(stats_forget(stats, 1, NULL), 3);
     stats_sum_listener(stats, 0, &sum);
     assert_int_equal(sum.accepted, 5);
     assert_int_equal(sum.connections, 0);
@@ -127,7 +127,7 @@ static void test_death(void **state)
     assert_int_equal(sum.ends[STATS_END_LOST], 3);
     assert_int_equal(stats_worker(stats, 1)->buffers, 0);
     assert_int_equal(stats_connections(stats), 4);
-    assert_int_equal(stats_forget(stats, 1), 0); // once
+    assert_int_equal(stats_forget(stats, 1, NULL), 0); // once
     stats_sum_listener(stats, 0, &sum);
     assert_int_equal(sum.ends[STATS_END_LOST], 3);
     stats_destroy(stats);

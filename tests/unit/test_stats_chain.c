@@ -538,10 +538,38 @@ static void test_twice(void **state)
     stats_destroy(stats);
 }
 
+// Places at a server are read where it stands in each generation's block, as long as that lives, and never added up.
+static void test_places(void **state)
+{
+    struct stats *first = make(&old_config);
+    struct stats *second;
+    struct stats_server sum;
+    uint64_t number;
+
+    (void)state;
+    assert_int_equal(stats_places_before(first, 0), 0);
+    for (unsigned worker = 0; worker < 3; worker++)
+        stats_set(&stats_server(first, worker, 1)->places, worker + 1);
+    second = succeed(&new_config, first);
+    number = stats_taken(second);
+    assert_int_equal(stats_places_before(second, 2), 6);
+    (void)stats_forget(first, 2, NULL);
+    assert_int_equal(stats_places_before(second, 2), 3);
+    assert_true(stats_connections_of(second, number, &(uint64_t){0}));
+    stats_destroy(first);
+    assert_int_equal(stats_settle(second), 0);
+    assert_int_equal(stats_places_before(second, 2), 0);
+    stats_sum_server(second, 2, &sum);
+    assert_int_equal(sum.places, 0);
+    assert_false(stats_connections_of(second, number, &(uint64_t){0}));
+    stats_destroy(second);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_along),    cmocka_unit_test(test_settles),
+        cmocka_unit_test(test_places),
         cmocka_unit_test(test_process_ends),   cmocka_unit_test(test_workers_see_it_go),
         cmocka_unit_test(test_three),          cmocka_unit_test(test_earlier_goes_on),
         cmocka_unit_test(test_successor_dies), cmocka_unit_test(test_too_many),
