@@ -310,13 +310,15 @@ def test_reload_of_a_changed_configuration(running, dial, actor, by):
 
 def test_an_address_that_changes_its_form(running, dial):
     """The same port at another address, while the predecessor still listens."""
-    stage = running()
-    number = stage["app"].number
+    stage, port = running(), ringbolt.Port("::")  # nobody's at any address
+    number = port.address[1]
+    stage["app"].address = ("127.0.0.1", number)
     for host in ("0.0.0.0", "127.0.0.1", "*", "127.0.0.1", "0.0.0.0"):
         write(stage, listeners=[{**stage.config["listeners"][0], "address": f"{host}:{number}"}])
         answer = stage.proxy.admin_json("reload")
         assert answer["config"] == "applied", (host, answer)
         serves(stage, dial)
+    port.close()
 
 
 def test_nobody_is_refused(running, program):
