@@ -31,6 +31,10 @@ STEP_SECONDS_MAX = 20 * 60
 INTERRUPTED_SECONDS = 20
 # Of a step that fails. Who keeps only two thousand characters of what this program prints shall find in them what failed, and why.
 FAILURES_LENGTH, FAILURE_LENGTH_MIN, FAILURE_LINES, LOG_LINES = 1600, 200, 15, 60
+# A case of end to end is run once more, alone, when it fails: there the machine is a part of what is tested. Not when many fail, nor when the
+# first time says that memory or an assertion was broken: that a second try doesn't undo. Whoever passed then is named in the end.
+AGAIN_MAX = 3
+NEVER_AGAIN = re.compile(r"Sanitizer|runtime error:|Assertion `|SIGSEGV|SIGABRT|SIGBUS|SIGILL|SIGSYS")
 DOTS = re.compile(r"[.FEsxX]+(?: +\[ *\d+%\])?\n?")  # pytest's progress
 TOOLS = ["agree", "bench", "bench_guest", "compare", "compare_page", "flood", "package", "page_browser", "reload_bench"]
 SURROUNDINGS = ["container", "fleet", "ipvs", "systemd", "tracing"]
@@ -42,10 +46,10 @@ class Tally:
     def __init__(self):
         self.lock = threading.Lock()
         self.passed, self.failed, self.skipped = 0, 0, 0
-        self.failures, self.skips = [], {}
+        self.failures, self.skips, self.unsteady = [], {}, []
 
     def add_file(self, step, path):
-        """Counts a JUnit file: (whether it holds a test, [(name, what it says) of each that failed]). Meson leaves the reason of a skip
+        """Counts a JUnit file: (whether it holds a test, [(name, what it says, its id) of each that failed]). Meson leaves the reason of a skip
         out of it: it is in the log beside it."""
         reasons = []
         if path.endswith(".junit.xml") and os.path.exists(path.replace(".junit.xml", ".txt")):
@@ -61,7 +65,7 @@ class Tally:
                 name = f"{step}: {case.get('classname', '')} {case.get('name', '')}".replace("  ", " ")
                 skipped = case.find("skipped")
                 if case.find("failure") is not None or case.find("error") is not None:
-                    failed.append((name, failure_said(case, suite)))
+                    failed.append((name, failure_said(case, suite), (case.get("classname", ""), case.get("name", ""))))
                     self.failures.append(name)
                 elif skipped is not None:
                     self.skipped += 1
@@ -71,6 +75,14 @@ class Tally:
                     self.passed += 1
             self.failed += len(failed)
         return bool(cases), failed
+
+    def forgive(self, name, why):
+        """It failed, and passed when it was run once more."""
+        with self.lock:
+            self.failed -= self.failures.count(name)
+            self.failures = [failure for failure in self.failures if failure != name]
+            self.passed += 1
+            self.unsteady.append(f"{name}: {why}")
 
     def fail(self, step, why):
         with self.lock:
@@ -106,6 +118,17 @@ def failure_lines(text, length):
     return kept
 
 
+def passed_in(path):
+    """The ids of all that passed, in every part of theirs."""
+    try:
+        cases = list(tree.parse(path).iter("testcase"))
+    except (OSError, tree.ParseError):
+        return set()
+    bad = {(case.get("classname"), case.get("name")) for case in cases
+           if any(case.find(kind) is not None for kind in ("failure", "error", "skipped"))}
+    return {(case.get("classname"), case.get("name")) for case in cases} - bad
+
+
 class Runner:
     def __init__(self, tally, folder):
         self.tally, self.folder = tally, folder
@@ -120,12 +143,9 @@ class Runner:
         with self.lock:
             print(text, flush=True)
 
-    def step(self, name, command, junit=None, environment=None):
-        """Runs one step to its end, and ends what it may have left behind. True when it succeeded."""
-        if self.is_over:
-            return False
+    def execute(self, name, command, environment):
+        """Runs a command to its end, and ends what it may have left behind: (its status, whether it left something, its output's file)."""
         log = self.path(re.sub(r"\W+", "-", name) + ".log")
-        started = time.monotonic()
         with open(log, "w") as output:
             process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                                        env={**os.environ, **(environment or {})}, start_new_session=True)
@@ -142,8 +162,18 @@ class Runner:
                 self.interrupt(process)
                 raise
         self.running.discard(process)
-        left = self.end_group(process.pid)
+        return status, self.end_group(process.pid), log
+
+    def step(self, name, command, junit=None, environment=None, again=None):
+        """Runs one step. True when it succeeded. again(ids, junit): the command for some of its cases, which may be tried once more."""
+        if self.is_over:
+            return False
+        started = time.monotonic()
+        status, left, log = self.execute(name, command, environment)
         counted, failed = self.tally.add_file(name, junit) if junit else (True, [])
+        if again and failed and not left and not self.is_over:
+            failed = self.once_more(name, again, failed, environment)
+            status = status if failed else 0
         good = status == 0 and not left
         self.say(f"{'ok  ' if good else 'FAIL'} {name} ({time.monotonic() - started:.0f} s)")
         if left:
@@ -155,10 +185,23 @@ class Runner:
             self.show(log, failed)
         return good
 
+    def once_more(self, name, again, failed, environment):
+        """Those that still fail."""
+        cases = {case: (full, text) for full, text, case in failed}
+        if len(cases) > AGAIN_MAX or any(NEVER_AGAIN.search(text) for _, text, _ in failed):
+            return failed
+        junit = self.path(re.sub(r"\W+", "-", name) + "-again.xml")
+        _, left, _ = self.execute(f"{name}, once more", again(list(cases), junit), environment)
+        passed = set() if left else passed_in(junit)
+        for case in cases.keys() & passed:
+            full, text = cases[case]
+            self.tally.forgive(full, " ".join(failure_lines(text, FAILURE_LENGTH_MIN)))
+        return [(full, text, case) for full, text, case in failed if case not in passed]
+
     def show(self, log, failed):
         """What failed first, then how the output of the step ends."""
         lines = []
-        for name, text in failed:
+        for name, text, _ in failed:
             lines += [f"    {name}", *(f"        {line}" for line in failure_lines(text, max(FAILURE_LENGTH_MIN, FAILURES_LENGTH // len(failed))))]
         with open(log, errors="replace") as output:
             kept = [line.rstrip("\n") for line in output if not DOTS.fullmatch(line)]
@@ -213,9 +256,14 @@ def pytest(junit, workers, files=("tests/e2e",)):
             *(["-n", str(workers)] if workers else [])]
 
 
+def these_cases(ids, junit):
+    return pytest(junit, 0, [f"{file.replace('.', '/')}.py::{case}" for file, case in ids])
+
+
 def end_to_end(run, name, *select, **environment):
     junit = run.path(f"{name}-e2e.xml")
-    run.step(f"{name}: end to end", [*pytest(junit, END_TO_END_WORKERS), *select], junit, {"RINGBOLT": os.path.join(ROOT, name, "ringbolt"), **environment})
+    run.step(f"{name}: end to end", [*pytest(junit, END_TO_END_WORKERS), *select], junit,
+             {"RINGBOLT": os.path.join(ROOT, name, "ringbolt"), **environment}, again=these_cases)
 
 
 def guest(run, kernel):
@@ -251,7 +299,8 @@ def guest(run, kernel):
         layers, chosen, select = parts[name]
         junit = run.path(f"guest-{kernel}-{number}.xml")
         environment = [f"RINGBOLT={os.path.join(ROOT, 'build', 'ringbolt')}", f"RINGBOLT_E2E_LAYERS={layers}"]
-        run.step(f"{step}: end to end, {name}", [*start, "env", *environment, *pytest(junit, 0, chosen), *select], junit)
+        run.step(f"{step}: end to end, {name}", [*start, "env", *environment, *pytest(junit, 0, chosen), *select], junit,
+                 again=lambda ids, junit: [*start, "env", *environment, *these_cases(ids, junit)])
 
     return [record_layer, *(lambda number=number, name=name: part(number, name) for number, name in enumerate(parts))]
 
@@ -333,6 +382,8 @@ def main():
             all_tests(run, kernels, args.quick)
     for reason, names in sorted(tally.skips.items()):
         print(f"skipped {len(names)}: {reason}")
+    for name in tally.unsteady:
+        print(f"unsteady, it failed and passed when it was run once more: {name}")
     for name in tally.failures:
         print(f"failed: {name}")
     print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped", flush=True)
