@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "ringbolt/file.h"
 #include "ringbolt/secret.h"
+#include "ringbolt/socket.h"
 
 #define MAGIC       0x45626e52u // "RnbE"
 #define INLINE_MAX  ((size_t)32 << 10)
@@ -162,31 +164,15 @@ static int seals_of(uint32_t flags)
 static int send_with(int channel, const struct header *header, const struct estate_item *item, const int *fds,
                      size_t count)
 {
-    union {
-        char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
-        struct cmsghdr align;
-    } control = {0};
     bool is_inline = (header->flags & IN_FILE) == 0;
-    struct iovec parts[] = {{.iov_base = (void *)(uintptr_t)header, .iov_len = sizeof(*header)},
-                            {.iov_base = item->bytes, .iov_len = is_inline ? item->size : 0}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    ssize_t sent;
+    const struct iovec parts[] = {{.iov_base = (void *)(uintptr_t)header, .iov_len = sizeof(*header)},
+                                  {.iov_base = item->bytes, .iov_len = is_inline ? item->size : 0}};
+    int error;
 
-    if (count > 0) {
-        struct cmsghdr *cmsg;
-
-        message.msg_control = control.bytes;
-        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-        cmsg = CMSG_FIRSTHDR(&message);
-        cmsg->cmsg_level = SOL_SOCKET;
-        cmsg->cmsg_type = SCM_RIGHTS;
-        cmsg->cmsg_len = CMSG_LEN(count * sizeof(int));
-        memcpy(CMSG_DATA(cmsg), fds, count * sizeof(int));
-    }
     do
-        sent = sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    while (sent < 0 && errno == EINTR);
-    return sent < 0 ? -errno : 0;
+        error = socket_send_with(channel, parts, 2, fds, count);
+    while (error == -EINTR);
+    return error;
 }
 
 int estate_send(int channel, const struct estate_item *item)

@@ -8,12 +8,14 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "master.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/file.h"
 #include "ringbolt/log.h"
+#include "ringbolt/socket.h"
 #include "src/config/memory.h"
 
 #define QUEUE_MAX 1024 // messages; a worker that lets so many wait takes none
@@ -81,25 +83,9 @@ static void drop_first(struct messages_queue *queue)
 // 0, or -errno.
 static int send_one(int channel, const struct message *message)
 {
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = {0};
     struct iovec part = {.iov_base = (void *)&message->message, .iov_len = sizeof(message->message)};
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 
-    if (message->file) {
-        struct cmsghdr *cmsg;
-
-        header.msg_control = control.bytes;
-        header.msg_controllen = sizeof(control.bytes);
-        cmsg = CMSG_FIRSTHDR(&header);
-        cmsg->cmsg_level = SOL_SOCKET;
-        cmsg->cmsg_type = SCM_RIGHTS;
-        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(cmsg), &message->file->fd, sizeof(int));
-    }
-    return sendmsg(channel, &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+    return socket_send_with(channel, &part, 1, message->file ? &message->file->fd : NULL, message->file ? 1 : 0);
 }
 
 void messages_writable(struct process *process)
