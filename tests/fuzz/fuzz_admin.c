@@ -18,20 +18,13 @@
 
 #include <jansson.h>
 
+#include "fuzz.h"
 #include "ringbolt/clock.h"
 #include "ringbolt/listing.h"
 #include "ringbolt/log.h"
 #include "ringbolt/shared_memory.h"
 #include "ringbolt/stats.h"
 #include "src/control/master.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(fact)                                                                                        \
-    do {                                                                                                     \
-        if (!(fact))                                                                                         \
-            abort();                                                                                         \
-    } while (0)
 
 #define IN_PIECES  1
 #define HANGS_UP   2

@@ -7,19 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "ringbolt/config.h"
 #include "ringbolt/hello.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define LIMIT     16384
 #define LOOKS_MAX 64
-
-#define REQUIRE(fact)                                                                                        \
-    do {                                                                                                     \
-        if (!(fact))                                                                                         \
-            abort();                                                                                         \
-    } while (0)
 
 // A copy of its exact size each time, for the sanitizer. *ret is the last one, which the view may point into.
 static enum hello_status look(struct hello_view *view, const uint8_t *data, size_t size, size_t step,

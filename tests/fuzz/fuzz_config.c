@@ -9,16 +9,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "fuzz.h"
 #include "ringbolt/config.h"
 #include "src/config/parse.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(fact)                                                                                        \
-    do {                                                                                                     \
-        if (!(fact))                                                                                         \
-            abort();                                                                                         \
-    } while (0)
 
 // Names have no address, one or two, by their length.
 static int resolve(const char *host, struct config_address *ret, size_t max, size_t *ret_count)

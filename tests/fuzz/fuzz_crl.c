@@ -10,16 +10,9 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
+#include "fuzz.h"
 #include "ringbolt/file.h"
 #include "ringbolt/material.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(fact)                                                                                        \
-    do {                                                                                                     \
-        if (!(fact))                                                                                         \
-            abort();                                                                                         \
-    } while (0)
 
 static const char ca[] = "-----BEGIN CERTIFICATE-----\n"
                          "MIIBVTCB/aADAgECAgEBMAoGCCqGSM49BAMCMBIxEDAOBgNVBAMMB0Z1enogQ0Ew\n"

@@ -3,15 +3,8 @@
 // health check's) what a server may, in pieces of any size. It wants more, or fails in words; it is never done, since nobody here has the keys.
 //
 // The first byte of an input: bit 0: the engine is a client's; bit 1: it speaks TLS 1.2 alone; the second one, if not 0, is the size of the pieces.
+#include "fuzz.h"
 #include "tests/unit/handshake.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(fact)                                                                                        \
-    do {                                                                                                     \
-        if (!(fact))                                                                                         \
-            abort();                                                                                         \
-    } while (0)
 
 #define IS_CLIENT 1
 #define IS_TLS12  2

@@ -8,17 +8,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "fuzz.h"
 #include "ringbolt/log.h"
 #include "ringbolt/secret.h"
 #include "src/proxy/handover.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(fact)                                                                                        \
-    do {                                                                                                     \
-        if (!(fact))                                                                                         \
-            abort();                                                                                         \
-    } while (0)
 
 #define FAKES_MAX 64
 

@@ -8,19 +8,12 @@
 
 #include <openssl/err.h>
 
+#include "fuzz.h"
 #include "src/tls/certificate.h"
 #include "src/tls/chain.h"
 #include "src/tls/key_file.h"
 #include "src/tls/pkcs12.h"
 #include "src/tls/private_key.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(fact)                                                                                        \
-    do {                                                                                                     \
-        if (!(fact))                                                                                         \
-            abort();                                                                                         \
-    } while (0)
 
 static struct report report;
 static const struct named_file file = {

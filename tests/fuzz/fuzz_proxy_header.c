@@ -5,15 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "src/proxy/proxy_header.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(fact)                                                                                        \
-    do {                                                                                                     \
-        if (!(fact))                                                                                         \
-            abort();                                                                                         \
-    } while (0)
 
 // Addresses are filled in as far as their family says; the rest is zero, so they can be compared.
 static bool is_same(const struct proxy_addresses *a, const struct proxy_addresses *b)

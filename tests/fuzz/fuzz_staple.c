@@ -10,17 +10,10 @@
 
 #include <openssl/err.h>
 
+#include "fuzz.h"
 #include "ringbolt/material.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define NOW_S 1800000000 // 2027-01-15
-
-#define REQUIRE(fact)                                                                                        \
-    do {                                                                                                     \
-        if (!(fact))                                                                                         \
-            abort();                                                                                         \
-    } while (0)
 
 // A copy of its exact size, for the sanitizer.
 static struct material_bytes take(const uint8_t **data, size_t *size, size_t count)
