@@ -14,6 +14,7 @@
 #include "ringbolt/shared_memory.h"
 #include "ringbolt/socket.h"
 
+#define SPARE            256 // descriptors of the master's for all that is not for a worker or a listener
 #define MESSAGES_AT_ONCE 64 // then the others have their turn
 
 // ---- slots ----
@@ -176,10 +177,20 @@ static uint64_t lower(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+uint64_t safes_connections(const struct config *config)
+{
+    return lower(config->survival.connections, config->limits.connections);
+}
+
+uint64_t safes_descriptors_beside(const struct config *config)
+{
+    return SPARE + (uint64_t)config->workers * (config->listener_count + 2);
+}
+
 static uint32_t slots_each(const struct config *config)
 {
-    uint64_t most = lower(config->survival.connections, config->limits.connections);
-    uint64_t others = SAFE_SPARE + (uint64_t)config->workers * (config->listener_count + 2);
+    uint64_t most = safes_connections(config);
+    uint64_t others = safes_descriptors_beside(config);
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)

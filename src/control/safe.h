@@ -9,8 +9,7 @@
 #include "loop.h"
 #include "ringbolt/deposit.h"
 
-#define SAFE_SPARE 256 // descriptors of the master's for all else
-
+struct config;
 struct master;
 
 struct safe {
@@ -23,6 +22,9 @@ struct safe {
     bool is_short; // of descriptors: that was said
 };
 
+// How many connections the configuration would have deposited at once, two descriptors each, and what the master needs beside them.
+uint64_t safes_connections(const struct config *config);
+uint64_t safes_descriptors_beside(const struct config *config);
 // For all workers, within what `survival` and the limit of descriptors allow. Without memory there are none, which the log says.
 void safes_init(struct master *master);
 void safes_finish(struct master *master);

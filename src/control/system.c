@@ -26,9 +26,7 @@
 static rlim_t descriptors_needed(const struct config *config)
 {
     rlim_t worker = (rlim_t)config->limits.connections * 2 + config->listener_count + DESCRIPTORS_SPARE;
-    rlim_t deposited =
-        config->survival.connections < config->limits.connections ? config->survival.connections : config->limits.connections;
-    rlim_t master = (rlim_t)config->workers * (config->listener_count + 2) + SAFE_SPARE + deposited * 2;
+    rlim_t master = safes_descriptors_beside(config) + safes_connections(config) * 2;
 
     return worker > master ? worker : master;
 }

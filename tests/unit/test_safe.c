@@ -246,7 +246,7 @@ static void test_few_descriptors(void **state)
 
     tear_down(state);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    low = (struct rlimit){.rlim_cur = SAFE_SPARE + WORKERS * 4 + 2 * 6, .rlim_max = limit.rlim_max};
+    low = (struct rlimit){.rlim_cur = 256 + WORKERS * 4 + 2 * 6, .rlim_max = limit.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
     open_with(100);
     assert_int_equal(safe->count, 3);
