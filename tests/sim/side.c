@@ -97,6 +97,15 @@ void side_step(struct side *side)
     pump_out(side);
 }
 
+bool side_skip_line(struct side *side, bool *is_over)
+{
+    char byte;
+
+    while (!*is_over && peer_read(side->peer, &byte, 1) == 1)
+        *is_over = byte == '\n';
+    return *is_over;
+}
+
 size_t side_read(struct side *side, uint8_t *data, size_t size)
 {
     int length;

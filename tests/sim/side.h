@@ -31,6 +31,8 @@ struct side {
 void side_open(struct side *side, SSL_CTX *context, bool is_server);
 // Bytes between socket and TLS, and a step of the handshake.
 void side_step(struct side *side);
+// A line in the clear ahead of everything, as the one that names the client: *is_over once all of it was taken, which is returned.
+bool side_skip_line(struct side *side, bool *is_over);
 // What came: bytes, 0 at the end or when there is nothing.
 size_t side_read(struct side *side, uint8_t *data, size_t size);
 // How much was taken. Only when side_may_write().

@@ -117,6 +117,13 @@ static size_t padding(SSL *ssl, int type, size_t length, void *argument)
 
 static struct run *running;
 
+static void let_go(int held[2], bool reset)
+{
+    socket_close(held[0], reset);
+    socket_close(held[1], reset);
+    held[0] = held[1] = -1;
+}
+
 // The channel of worker i is descriptor i.
 static void hear_deposit(int fd, const void *data, size_t size, const int *fds, size_t fd_count)
 {
@@ -133,9 +140,7 @@ static void hear_deposit(int fd, const void *data, size_t size, const int *fds, 
             memcpy(held, fds, sizeof(vault->held[0]));
             continue;
         }
-        socket_close(held[0], false);
-        socket_close(held[1], false);
-        held[0] = held[1] = -1;
+        let_go(held, false);
     }
 }
 
@@ -149,8 +154,7 @@ static void empty_vault(struct worker *worker)
         if (vault->held[i][0] < 0)
             continue;
         held++;
-        socket_close(vault->held[i][0], false);
-        socket_close(vault->held[i][1], false);
+        let_go(vault->held[i], false);
     }
     check(held == worker->stage.proxy->deposits.dropped_count, worker->run, "the master was not told all");
 }
@@ -314,22 +318,12 @@ static void side_go_on(struct run *run, struct side *side, struct talk *in, uint
     leave(side, out);
 }
 
-// The line that names the client, ahead of everything.
-static bool take_header(struct run *run)
-{
-    char byte;
-
-    while (!run->header_is_read && peer_read(run->server.peer, &byte, 1) == 1)
-        run->header_is_read = byte == '\n';
-    return run->header_is_read;
-}
-
 static void sides_step(struct run *run)
 {
     side_go_on(run, &run->client, &run->down, 99, &run->up, 1, run->client_resets);
     if (!run->server.peer)
         run->server.peer = world_dialled();
-    if (run->server.peer && (!run->has_header || take_header(run)))
+    if (run->server.peer && (!run->has_header || side_skip_line(&run->server, &run->header_is_read)))
         side_go_on(run, &run->server, &run->up, 1, &run->down, 99, run->server_resets);
 }
 
@@ -525,9 +519,7 @@ static void die(struct worker *worker)
         vault->slots[i].size = sizes[i];
         if (vault->held[i][0] < 0 || sizes[i] > 0)
             continue;
-        socket_close(vault->held[i][0], true);
-        socket_close(vault->held[i][1], true);
-        vault->held[i][0] = vault->held[i][1] = -1;
+        let_go(vault->held[i], true);
     }
     open_stage(worker);
     check(proxy_connection_count(worker->stage.proxy) == survives, run, "it survives, or does not");

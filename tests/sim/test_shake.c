@@ -167,23 +167,13 @@ static void client_step(struct run *run)
         side_leave(client);
 }
 
-// The line that names the client, ahead of everything.
-static bool take_header(struct run *run)
-{
-    char byte;
-
-    while (!run->header_is_read && peer_read(run->server.peer, &byte, 1) == 1)
-        run->header_is_read = byte == '\n';
-    return run->header_is_read;
-}
-
 static void server_step(struct run *run)
 {
     struct side *server = &run->server;
 
     if (!server->peer)
         server->peer = world_dialled();
-    if (!server->peer || (server->has_left && run->way == RESETS) || (run->has_header && !take_header(run)))
+    if (!server->peer || (server->has_left && run->way == RESETS) || (run->has_header && !side_skip_line(&run->server, &run->header_is_read)))
         return;
     if (run->way == TALKS_PLAIN && server->written == 0 && side_is_drained(server))
         BIO_puts(server->out, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
